@@ -1,0 +1,255 @@
+"""The composition root: opens things in order, closes them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+
+from foundry.clock import SystemClock
+from foundry.coordination.memory import MemoryEventBus, MemoryLockRegistry, MemoryPresenceRegistry
+from foundry.identity import DEV_AUDIENCE, DEV_ISSUER, JwtVerifier, load_public_key, make_dev_key
+from foundry.ids import new_id
+from foundry.managers.audit import AuditManager
+from foundry.managers.denials import Denials
+from foundry.managers.drafts import DraftManager
+from foundry.managers.hub import SessionHub
+from foundry.managers.idle import IdleWatch
+from foundry.managers.locks import LockManager
+from foundry.managers.presence import PresenceBoard
+from foundry.managers.projects import ProjectManager
+from foundry.managers.sessions import SessionManager
+from foundry.managers.state import StateReader
+from foundry.managers.workers import Workers
+from foundry.rpc.audit import AuditServicer
+from foundry.rpc.calls import Calls
+from foundry.rpc.draft import DraftServicer
+from foundry.rpc.encoding import EventEncoder
+from foundry.rpc.lock import LockServicer
+from foundry.rpc.project import ProjectServicer
+from foundry.rpc.server import build_server, credentials, set_serving
+from foundry.rpc.session import SessionServicer
+from foundry.rpc.stream import StreamParts
+from foundry.rpc.validation import Pages
+from foundry.settings import StartupError
+from foundry.store.database import Database, StoreError
+from foundry.store.drafts import DraftRepository
+from foundry.store.entries import EntryRepository
+from foundry.store.fields import FieldRepository
+from foundry.store.housekeeping import forget_old_requests
+from foundry.store.lane import WriteLane
+from foundry.store.projects import SqlAlchemyProjectRepository
+from foundry.store.sessions import SessionRepository
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+    from typing import Any
+
+    from foundry.clock import Clock
+    from foundry.settings import ServerSettings
+
+_log = structlog.get_logger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIterator[str]:
+    """Serve while the context lasts; gives the address that clients connect to.
+
+    Leaving the context drains: clients are told to come back, sessions keep their locks, then everything stops.
+
+    Raises:
+        StartupError: The server cannot start, in one sentence.
+    """
+    settings.check()
+    clock = clock or SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        database = _open_database(settings, clock)
+        stack.push_async_callback(database.close)
+        bus = MemoryEventBus()
+        lane = WriteLane(database.writer, clock, bus.publish)
+        lane.start()
+        stack.push_async_callback(lane.stop)
+        workers = Workers()
+        stack.push_async_callback(workers.close)
+
+        projects, fields = SqlAlchemyProjectRepository(database), FieldRepository(database)
+        drafts, entries = DraftRepository(database), EntryRepository(database)
+        limits, liveness = settings.limits, settings.liveness
+        idle_limit_us = int(liveness.idle_limit_s * 1_000_000)
+
+        denials = Denials(lane, clock)
+        stack.push_async_callback(denials.flush)
+        locks = LockManager(
+            lane, projects, fields, MemoryLockRegistry(clock), denials, idle_limit_us=idle_limit_us
+        )
+        draft_manager = DraftManager(
+            lane, projects, fields, drafts, workers, limits=limits, idle_limit_us=idle_limit_us
+        )
+        sessions = SessionManager(
+            lane,
+            projects,
+            SessionRepository(database),
+            boot_id=new_id(),
+            sessions_max=limits.sessions_per_project_max,
+        )
+        state = StateReader(database, projects, fields, entries, fanout=settings.fanout)
+        hub = SessionHub(
+            sessions,
+            state,
+            PresenceBoard(MemoryPresenceRegistry()),
+            clock,
+            EventEncoder(epoch=database.epoch, limits=limits, liveness=liveness),
+            liveness=liveness,
+            fanout=settings.fanout,
+        )
+        hub.follow(bus)
+        locks.follow(bus)
+        await hub.recover()
+        stack.push_async_callback(hub.stop)
+
+        epoch, pages = database.epoch, Pages(database.page_token_key)
+        calls = Calls(_verifier(settings, clock), denials, limit_bytes=limits.message_bytes_max)
+        draft_servicer = DraftServicer(draft_manager, pages, epoch=epoch, changes_max=limits.changes_per_save_max)
+        parts = StreamParts(hub, locks, draft_servicer, state, calls, liveness, epoch)
+        session_servicer = SessionServicer(sessions, pages, parts, epoch=epoch)
+        audit = AuditManager(projects, entries, epoch=epoch, administrators=frozenset(settings.administrators))
+        servicers = {
+            "ProjectService": ProjectServicer(
+                ProjectManager(lane, projects, instance_id=database.instance_id), pages
+            ),
+            "DraftService": draft_servicer,
+            "LockService": LockServicer(locks, pages, epoch=epoch),
+            "SessionService": session_servicer,
+            "AuditService": AuditServicer(audit, pages, epoch=epoch),
+        }
+        server, healthy = build_server(calls, servicers, limits)
+        address = _bind(server, settings)
+
+        for work in (
+            hub.run(),
+            locks.run(),
+            denials.run(),
+            IdleWatch(locks, fields, hub, clock, liveness).run(),
+            forget_old_requests(lane),
+        ):
+            stack.push_async_callback(_cancel, asyncio.create_task(_supervised(work)))
+        await server.start()
+        await set_serving(healthy)
+        try:
+            yield address
+        finally:
+            await healthy.enter_graceful_shutdown()
+            await hub.drain()
+            await server.stop(liveness.stop_grace_s)
+            await session_servicer.wait_closed(liveness.stop_grace_s)
+
+
+def _open_database(settings: ServerSettings, clock: Clock) -> Database:
+    try:
+        return Database(settings.data_dir, clock)
+    except (StoreError, OSError) as error:
+        raise StartupError(str(error)) from error
+
+
+def _verifier(settings: ServerSettings, clock: Clock) -> JwtVerifier:
+    if settings.token_public_key_file:
+        key = load_public_key(settings.token_public_key_file)
+        return JwtVerifier(key, issuer=settings.token_issuer, audience=settings.token_audience, clock=clock)
+    return JwtVerifier(make_dev_key(settings.data_dir), issuer=DEV_ISSUER, audience=DEV_AUDIENCE, clock=clock)
+
+
+def _bind(server: Any, settings: ServerSettings) -> str:
+    secure = credentials(settings.tls_cert_file, settings.tls_key_file)
+    try:
+        if secure:
+            port = server.add_secure_port(settings.listen, secure)
+        else:
+            port = server.add_insecure_port(settings.listen)
+    except RuntimeError as error:
+        raise StartupError(f"cannot listen on {settings.listen}: is something else there?") from error
+    if settings.listen.startswith("unix:"):
+        return settings.listen
+    return f"{settings.listen.rpartition(':')[0]}:{port}"
+
+
+async def _supervised(work: Coroutine[Any, Any, None]) -> None:
+    """A task of the server that fails takes the server with it: a half-alive server would hold locks for ever."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        _log.exception("server_task_failed")
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+# --- the process ---
+
+
+def run(settings: ServerSettings) -> int:
+    """Serve until SIGTERM or SIGINT; prints ``foundry ready on ADDRESS`` on one line when it serves.
+
+    Returns:
+        Exit code 0 after a clean stop.
+
+    Raises:
+        StartupError: The server cannot start.
+    """
+    configure_logging(settings)
+    # Children are started by exec only; without this gRPC complains at each of them.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    if sys.platform != "win32":
+        import uvloop  # noqa: PLC0415 - not on every platform
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_signal(settings))
+    else:
+        asyncio.run(_until_signal(settings))
+    return 0
+
+
+async def _until_signal(settings: ServerSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with serve(settings) as address:
+        sys.stdout.write(f"foundry ready on {address}\n")
+        sys.stdout.flush()
+        await stop.wait()
+        _log.info("draining")
+
+
+def configure_logging(settings: ServerSettings) -> None:
+    """Log to standard error: events by name with values, as lines for people or as JSON."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    render = (
+        structlog.processors.JSONRenderer()
+        if settings.log_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # Cancelled writes to clients that are gone are no news.
+    logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
+    logging.getLogger("alembic").setLevel(logging.WARNING)

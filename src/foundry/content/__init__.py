@@ -1,0 +1,26 @@
+"""Pure work on content: strict checks, canonical JSON, manifests, diffs. No I/O and no clock.
+
+Everything here takes bytes and gives values; nothing awaits. Calls on content near its size limit take milliseconds
+to tens of milliseconds, so callers run them off the event loop.
+"""
+
+from foundry.content.canonical import canonical_json, sha256_hex
+from foundry.content.check import check_content, default_kind, default_media_type
+from foundry.content.diff import Change, TextDelta, unified_diff
+from foundry.content.manifest import content_sha256
+from foundry.content.model_config import ModelConfig
+from foundry.domain.field import FieldDigest
+
+__all__ = [
+    "Change",
+    "FieldDigest",
+    "ModelConfig",
+    "TextDelta",
+    "canonical_json",
+    "check_content",
+    "content_sha256",
+    "default_kind",
+    "default_media_type",
+    "sha256_hex",
+    "unified_diff",
+]

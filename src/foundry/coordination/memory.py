@@ -1,0 +1,101 @@
+"""Coordination inside one process: what the embedded server uses."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from foundry.clock import Clock
+    from foundry.domain.entry import Entry
+    from foundry.domain.session import Presence
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    user_id: str
+    session_id: str
+    fence: int  # 0 until confirmed
+    expires_s: float  # monotonic; only an unconfirmed claim expires
+
+
+class MemoryLockRegistry:
+    """A ``LockRegistry`` in a dictionary."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._claims: dict[tuple[str, str], _Claim] = {}
+
+    async def acquire(self, project_id: str, field: str, user_id: str, session_id: str, ttl_seconds: float) -> bool:
+        """See ``LockRegistry.acquire``."""
+        key, now = (project_id, field), self._clock.monotonic_s()
+        current = self._claims.get(key)
+        if current and current.session_id != session_id and (current.fence or current.expires_s > now):
+            return False
+        if current is None or current.session_id != session_id:
+            self._claims[key] = _Claim(user_id, session_id, 0, now + ttl_seconds)
+        return True
+
+    async def confirm(self, project_id: str, field: str, user_id: str, session_id: str, fence: int) -> None:
+        """See ``LockRegistry.confirm``."""
+        key = (project_id, field)
+        current = self._claims.get(key)
+        if current is None or current.fence < fence:
+            self._claims[key] = _Claim(user_id, session_id, fence, 0.0)
+
+    async def release(self, project_id: str, field: str, session_id: str, fence: int) -> None:
+        """See ``LockRegistry.release``."""
+        key = (project_id, field)
+        current = self._claims.get(key)
+        if current and current.session_id == session_id and current.fence <= fence:
+            del self._claims[key]
+
+
+class MemoryPresenceRegistry:
+    """A ``PresenceRegistry`` in a dictionary."""
+
+    def __init__(self) -> None:
+        self._projects: defaultdict[str, dict[str, Presence]] = defaultdict(dict)
+
+    async def put(self, project_id: str, presence: Presence) -> None:
+        """See ``PresenceRegistry.put``."""
+        self._projects[project_id][presence.session_id] = presence
+
+    async def remove(self, project_id: str, session_id: str) -> None:
+        """See ``PresenceRegistry.remove``."""
+        sessions = self._projects.get(project_id, {})
+        sessions.pop(session_id, None)
+        if not sessions:
+            self._projects.pop(project_id, None)
+
+    async def list(self, project_id: str) -> list[Presence]:
+        """See ``PresenceRegistry.list``."""
+        sessions = self._projects.get(project_id, {})
+        return [sessions[session_id] for session_id in sorted(sessions)]
+
+
+class MemoryEventBus:
+    """An ``EventBus`` that calls."""
+
+    def __init__(self) -> None:
+        self._receivers: list[Callable[[Entry], None]] = []
+
+    def publish(self, entries: Sequence[Entry]) -> None:
+        """See ``EventBus.publish``."""
+        for entry in entries:
+            for receiver in self._receivers:
+                try:
+                    receiver(entry)
+                except Exception:
+                    _log.exception("receiver_failed", log=entry.log, sequence=entry.sequence)
+
+    def subscribe(self, receiver: Callable[[Entry], None]) -> None:
+        """See ``EventBus.subscribe``."""
+        self._receivers.append(receiver)

@@ -1,0 +1,111 @@
+"""One project's live events: a ring of frames that every session reads with a cursor of its own.
+
+A message on a stream costs about the same whatever is in it, an event in it next to nothing. So events are encoded
+once, joined into frames, and a session that reads slowly gets bigger frames instead of a queue of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from foundry.settings import Fanout
+
+#: Server time that one frame costs for one session, and the share of a core a project's fan-out may take.
+_FRAME_SECONDS = 25e-6
+_CORE_SHARE = 0.3
+_LINGER_S_MAX = 0.1
+#: Lock and draft events go out at once if the last flush is longer ago than this.
+_URGENT_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Encoded events, joined. ``last_sequence`` is that of the newest log entry in it, 0 when there is none."""
+
+    data: bytes
+    last_sequence: int
+
+
+class Channel:
+    """The ring of one project.
+
+    Frames are numbered from 0; those from ``base`` up to, without, ``head`` are in the ring.
+    """
+
+    def __init__(self, project_id: str, fanout: Fanout) -> None:
+        self.project_id = project_id
+        self.base = 0
+        self.last_sequence = 0
+        self.presence_version = 0
+        self.subscribers: dict[str, Callable[[], None]] = {}
+        self._fanout = fanout
+        self._frames: deque[Frame] = deque()
+        self._bytes = 0
+        self._pending: list[bytes] = []
+        self._pending_sequence = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushed_s = float("-inf")
+
+    @property
+    def head(self) -> int:
+        """Number of the next frame."""
+        return self.base + len(self._frames)
+
+    def publish(self, event: bytes, *, sequence: int = 0, urgent: bool = False) -> None:
+        """Add an encoded event; it goes out at once when the project is quiet, and soon otherwise.
+
+        Args:
+            sequence: Its sequence number when it is a log entry.
+            urgent: Somebody waits for it: a lock or a version.
+        """
+        self._pending.append(event)
+        if sequence:
+            self._pending_sequence = self.last_sequence = sequence
+        loop = asyncio.get_running_loop()
+        linger = min(len(self.subscribers) * _FRAME_SECONDS / _CORE_SHARE, _LINGER_S_MAX)
+        due = self._flushed_s + (min(linger, _URGENT_S) if urgent else linger)
+        if loop.time() >= due:
+            self.flush()
+        elif self._timer is None or self._timer.when() > due:
+            if self._timer:
+                self._timer.cancel()
+            self._timer = loop.call_at(due, self.flush)
+
+    def flush(self) -> None:
+        """Make what is pending a frame and wake everybody who waits."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if not self._pending:
+            return
+        frame = Frame(b"".join(self._pending), self._pending_sequence)
+        self._pending.clear()
+        self._pending_sequence = 0
+        self._flushed_s = asyncio.get_running_loop().time()
+        self._frames.append(frame)
+        self._bytes += len(frame.data)
+        while len(self._frames) > 1 and (
+            self._bytes > self._fanout.ring_bytes_max or len(self._frames) > self._fanout.ring_frames_max
+        ):
+            self._bytes -= len(self._frames.popleft().data)
+            self.base += 1
+        for wake in list(self.subscribers.values()):
+            wake()
+
+    def frames(self, cursor: int, bytes_max: int) -> list[Frame]:
+        """Frames from ``cursor`` on: at least one, more while they fit into ``bytes_max``."""
+        taken: list[Frame] = []
+        size = 0
+        for number in range(cursor, self.head):
+            frame = self._frames[number - self.base]
+            if taken and size + len(frame.data) > bytes_max:
+                break
+            taken.append(frame)
+            size += len(frame.data)
+        return taken

@@ -1,0 +1,86 @@
+"""Refusals worth an entry: counted, and written at most every five seconds, so that logging cannot be used to flood."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import structlog
+
+from foundry.domain.entry import INSTANCE_LOG, Event
+from foundry.domain.errors import Unavailable
+from foundry.managers.entries import SERVER, entry
+from foundry.store.unit_of_work import Needs
+
+if TYPE_CHECKING:
+    from foundry.clock import Clock
+    from foundry.store.lane import WriteLane
+    from foundry.store.unit_of_work import UnitOfWork
+
+_log = structlog.get_logger(__name__)
+
+WINDOW_S = 5.0
+#: Distinct (project, field, subject) in one window; beyond it refusals are counted under the subject ``others``.
+_KEYS_MAX = 1_000
+
+
+class Denials:
+    """Counts refused acquires and calls without a valid token, and logs the counts. A crash may lose one window."""
+
+    def __init__(self, lane: WriteLane, clock: Clock) -> None:
+        self._lane = lane
+        self._clock = clock
+        self._locks: Counter[tuple[str, str, str]] = Counter()
+        self._tokens: Counter[str] = Counter()
+        self._since_s = clock.monotonic_s()
+
+    def lock_denied(self, project_id: str, field: str, subject: str) -> None:
+        """Count an acquire that was refused because the field was held."""
+        key = (project_id, field, subject)
+        if key not in self._locks and len(self._locks) >= _KEYS_MAX:
+            key = (project_id, field, "others")
+        self._locks[key] += 1
+
+    def authentication_failed(self, cause: str) -> None:
+        """Count a call without a valid token; ``cause`` is the reason it was given."""
+        self._tokens[cause] += 1
+
+    async def run(self) -> None:
+        """Write the counts every ``WINDOW_S`` seconds, for as long as the server runs."""
+        while True:
+            await asyncio.sleep(WINDOW_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what was counted since the last time."""
+        now_s = self._clock.monotonic_s()
+        window_ms, self._since_s = int((now_s - self._since_s) * 1000), now_s
+        locks, self._locks = self._locks, Counter()
+        tokens, self._tokens = self._tokens, Counter()
+        by_project: dict[str, list[tuple[str, str, int]]] = {}
+        for (project_id, field, subject), count in locks.items():
+            by_project.setdefault(project_id, []).append((field, subject, count))
+        try:
+            for project_id, counts in by_project.items():
+                await self._write_locks(project_id, sorted(counts), window_ms)
+            if tokens:
+                await self._write_tokens(tokens, window_ms)
+        except Unavailable:
+            _log.warning("denials_lost", locks=sum(locks.values()), tokens=sum(tokens.values()))
+
+    async def _write_locks(self, project_id: str, counts: list[tuple[str, str, int]], window_ms: int) -> None:
+        def decide(unit: UnitOfWork) -> None:
+            for field, subject, count in counts:
+                data = {"field": field, "count": count, "window_ms": window_ms, "subject": subject}
+                unit.record(entry(Event.LOCK_DENIED, SERVER, dict(data)))
+
+        await self._lane.submit(Needs(project_id), decide)
+
+    async def _write_tokens(self, tokens: Counter[str], window_ms: int) -> None:
+        def decide(unit: UnitOfWork) -> None:
+            for cause, count in sorted(tokens.items()):
+                data = {"count": count, "window_ms": window_ms, "cause": cause}
+                unit.record(entry(Event.AUTHENTICATION_FAILED, SERVER, dict(data)), INSTANCE_LOG)
+
+        await self._lane.submit(Needs(instance_log=True), decide)

@@ -1,0 +1,381 @@
+"""The DraftManager: immutable versions, compared and restored."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from foundry.content import check_content, default_kind, default_media_type, unified_diff
+from foundry.domain.draft import Change, DraftOrigin, NewContent, SaveResult
+from foundry.domain.errors import ContentTooLarge, InvalidArgument, InvalidContent, NotFound
+from foundry.domain.field import SCRATCHPAD, FieldKind, FieldValue, check_field_name
+from foundry.managers.access import readable
+from foundry.managers.saving import SaveCommand, decide_save
+from foundry.store.requests import request_key
+from foundry.store.unit_of_work import Needs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foundry.content import TextDelta
+    from foundry.domain.draft import Draft
+    from foundry.domain.field import FieldDigest
+    from foundry.domain.principal import Caller
+    from foundry.managers.workers import Workers
+    from foundry.settings import Limits
+    from foundry.store.drafts import DraftRepository
+    from foundry.store.fields import FieldRepository
+    from foundry.store.lane import WriteLane
+    from foundry.store.projects import SqlAlchemyProjectRepository
+    from foundry.store.requests import RequestKey
+
+#: Diff text of one comparison; further fields are marked truncated.
+_DELTAS_BYTES_MAX = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedChange:
+    """A change as it was asked for: exactly one of ``content``, ``sha256`` and ``remove`` is given.
+
+    Attributes:
+        kind: None keeps the field's kind, or follows its name.
+        media_type: Empty keeps the field's, or follows the kind.
+        is_text: Whether ``content`` came as text.
+    """
+
+    field: str
+    kind: FieldKind | None = None
+    media_type: str = ""
+    content: bytes | None = None
+    is_text: bool = True
+    sha256: str = ""
+    remove: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRequest:
+    """What a save or a revert has in common; see the contract for each member."""
+
+    project_id: str
+    base_version: int
+    tokens: dict[str, int]
+    session_id: str = ""
+    keep_locks: bool = False
+    message: str = ""
+    reason: str = ""
+    request_id: str = ""
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDelta:
+    """How one field differs between two versions; hashes are empty where it is absent."""
+
+    field: str
+    before_sha256: str
+    after_sha256: str
+    text: TextDelta
+
+
+@dataclass(frozen=True, slots=True)
+class FullDraft:
+    """A version with its fields. ``values`` carry content unless that was left out."""
+
+    draft: Draft
+    digests: tuple[FieldDigest, ...]
+    values: tuple[FieldValue, ...] | None
+
+
+class DraftManager:
+    """Saves, reads, compares and reverts.
+
+    Args:
+        idle_limit_us: See ``LockManager``; a save that keeps its locks puts off their idle release.
+    """
+
+    def __init__(
+        self,
+        lane: WriteLane,
+        projects: SqlAlchemyProjectRepository,
+        fields: FieldRepository,
+        drafts: DraftRepository,
+        workers: Workers,
+        *,
+        limits: Limits,
+        idle_limit_us: int,
+    ) -> None:
+        self._lane = lane
+        self._projects = projects
+        self._fields = fields
+        self._drafts = drafts
+        self._workers = workers
+        self._limits = limits
+        self._idle_limit_us = idle_limit_us
+
+    # --- write ---
+
+    async def create_draft(
+        self, caller: Caller, request: SaveRequest, changes: Sequence[RequestedChange]
+    ) -> SaveResult:
+        """Save changes as the next version.
+
+        Content is parsed here, before the transaction, and reported inside it in its turn.
+
+        Raises:
+            FoundryError: See ``DraftService.CreateDraft``.
+        """
+        await readable(self._projects, caller, request.project_id)
+        known = {state.name: state.content for state in await self._fields.all(request.project_id)}
+        parsed: list[Change] = []
+        invalid: InvalidContent | None = None
+        for change in sorted(changes, key=lambda change: change.field):
+            new, problem = await self._new_content(request.project_id, change, known.get(change.field))
+            parsed.append(Change(change.field, new))
+            invalid = invalid or problem
+        key = self._key(caller, request, "CreateDraft", [_asked(change) for change in changes])
+        covers = frozenset(change.field for change in parsed)
+        return await self._save(caller, request, parsed, key, covers, invalid=invalid)
+
+    async def revert(
+        self, caller: Caller, request: SaveRequest, version_number: int, names: Sequence[str]
+    ) -> SaveResult:
+        """Make a new version whose fields are those of an older one; ``scratchpad`` stays unless named.
+
+        Args:
+            names: Only these fields; empty for all but ``scratchpad``.
+
+        Raises:
+            NotFound: No such version, or a named field is in neither version.
+            FoundryError: See ``DraftService.CreateDraft``.
+        """
+        await readable(self._projects, caller, request.project_id)
+        if await self._drafts.get(request.project_id, version_number) is None:
+            raise NotFound("draft", str(version_number))
+        source = {digest.name: digest for digest in await self._drafts.fields_at(request.project_id, version_number)}
+        states = {state.name: state for state in await self._fields.all(request.project_id)}
+        for name in names:
+            check_field_name(name, "fields")
+            if name not in states:
+                raise NotFound("field", name)
+        wanted = sorted(names) if names else [name for name in sorted(states) if name != SCRATCHPAD]
+        changes = []
+        for name in wanted:
+            old, new = states[name].content, source.get(name)
+            if _same(old, new) and name not in request.tokens:
+                continue
+            content = NewContent(new.kind, new.media_type, new.sha256, new.size) if new else None
+            changes.append(Change(name, content))
+        key = self._key(caller, request, "RevertDraft", [version_number, sorted(names)])
+        covers = frozenset(names) if names else None
+        return await self._save(
+            caller, request, changes, key, covers, origin=DraftOrigin.REVERT, source_version=version_number
+        )
+
+    async def _save(
+        self,
+        caller: Caller,
+        request: SaveRequest,
+        changes: list[Change],
+        key: RequestKey | None,
+        covers: frozenset[str] | None,
+        *,
+        origin: DraftOrigin = DraftOrigin.SAVE,
+        source_version: int = 0,
+        invalid: InvalidContent | None = None,
+    ) -> SaveResult:
+        if request.keep_locks and not request.session_id:
+            raise InvalidArgument("keep_locks", "needs a session_id: without one nobody is left to keep them")
+        if request.tokens and not request.session_id:
+            raise InvalidArgument("locks", "needs the session_id that holds them")
+        command = SaveCommand(
+            project_id=request.project_id,
+            changes=tuple(changes),
+            base_version=request.base_version,
+            tokens=request.tokens,
+            session_id=request.session_id,
+            keep_locks=request.keep_locks,
+            message=request.message,
+            reason=request.reason,
+            request_id=request.request_id,
+            validate_only=request.validate_only,
+            covers=covers,
+            origin=origin,
+            source_version=source_version,
+            invalid=invalid,
+        )
+        needs = Needs(
+            request.project_id,
+            caller.principal.subject,
+            sessions=(request.session_id,) if request.session_id else (),
+            all_fields=True,
+            request=key,
+        )
+        result = await self._lane.submit(
+            needs, lambda unit: decide_save(unit, caller, command, idle_limit_us=self._idle_limit_us)
+        )
+        if result.draft is None:  # nothing changed: the answer shows the version that stands
+            project, _ = await readable(self._projects, caller, request.project_id)
+            return replace(result, draft=await self._drafts.get(request.project_id, project.head_version))
+        return result
+
+    @staticmethod
+    def _key(caller: Caller, request: SaveRequest, rpc: str, asked: list[Any]) -> RequestKey | None:
+        if request.validate_only:  # nothing happens, so there is nothing to repeat
+            return None
+        command = {**asdict(request), "asked": asked}
+        return request_key(caller.principal, rpc, request.request_id, command)
+
+    async def _new_content(
+        self, project_id: str, change: RequestedChange, old: FieldDigest | None
+    ) -> tuple[NewContent | None, InvalidContent | None]:
+        check_field_name(change.field, "changes.field")
+        if change.remove:
+            return None, None
+        kind = change.kind or (old.kind if old else default_kind(change.field))
+        keeps_kind = old is not None and old.kind is kind
+        media_type = change.media_type or (old.media_type if old and keeps_kind else default_media_type(kind))
+        content = change.content
+        if content is None:
+            content = await self._drafts.content(project_id, change.sha256)
+            if content is None:
+                raise NotFound("content", change.sha256)
+            sha256 = change.sha256
+        else:
+            self._check_size(change, content)
+            if change.is_text is (kind is FieldKind.BINARY):
+                wanted = "data" if kind is FieldKind.BINARY else "text"
+                if kind not in {FieldKind.TEST_CORPUS, FieldKind.CONVERSATION_LOG}:
+                    raise InvalidArgument("changes", f"{change.field} is {kind.value}: give its content as {wanted}")
+            sha256 = hashlib.sha256(content).hexdigest()
+        problem = await self._workers.run(len(content), _check, change.field, kind, media_type, content)
+        stored = None if change.content is None else content
+        invalid = InvalidContent(*problem) if problem else None
+        return NewContent(kind, media_type, sha256, len(content), stored), invalid
+
+    def _check_size(self, change: RequestedChange, content: bytes) -> None:
+        limit = self._limits.text_bytes_max if change.is_text else self._limits.data_bytes_max
+        if len(content) > limit:
+            raise ContentTooLarge(change.field, len(content), limit)
+
+    # --- read ---
+
+    async def get(
+        self,
+        caller: Caller,
+        project_id: str,
+        *,
+        version_number: int | None = None,
+        draft_id: str = "",
+        names: Sequence[str] = (),
+        omit_content: bool = False,
+    ) -> FullDraft:
+        """A version with its fields; the head when neither number nor id is given.
+
+        Raises:
+            NotFound: No such version in this project, or it has no field of a given name.
+            ContentTooLarge: The fields do not fit into one answer.
+        """
+        project, _ = await readable(self._projects, caller, project_id)
+        if draft_id:
+            draft = await self._drafts.get_by_id(project_id, draft_id)
+        else:
+            number = project.head_version if version_number is None else version_number
+            draft = await self._drafts.get(project_id, number)
+        if draft is None:
+            raise NotFound("draft", draft_id or str(version_number if version_number is not None else "head"))
+        digests = await self._drafts.fields_at(project_id, draft.version_number)
+        if names:
+            by_name = {digest.name: digest for digest in digests}
+            for name in names:
+                if name not in by_name:
+                    raise NotFound("field", name)
+            digests = tuple(by_name[name] for name in sorted(set(names)))
+        if omit_content:
+            return FullDraft(draft, digests, None)
+        total = sum(digest.size for digest in digests)
+        if total > self._limits.answer_bytes_max:
+            raise ContentTooLarge("fields", total, self._limits.answer_bytes_max)
+        return FullDraft(draft, digests, tuple([await self._value(project_id, digest) for digest in digests]))
+
+    async def _value(self, project_id: str, digest: FieldDigest) -> FieldValue:
+        content = await self._drafts.content(project_id, digest.sha256)
+        if content is None:
+            raise LookupError(f"content {digest.sha256} of a saved version is missing")
+        return FieldValue(digest, content)
+
+    async def list(
+        self, caller: Caller, project_id: str, *, author: str, field: str, before: int, limit: int
+    ) -> Sequence[Draft]:
+        """Versions below ``before``, newest first; at most ``limit``."""
+        await readable(self._projects, caller, project_id)
+        return await self._drafts.list(project_id, author, field, before, limit)
+
+    async def compare_versions(
+        self,
+        caller: Caller,
+        project_id: str,
+        base_version: int,
+        target_version: int,
+        *,
+        names: Sequence[str] = (),
+        context_lines: int = 3,
+    ) -> list[FieldDelta]:
+        """Text deltas of the fields that differ between two versions; version 0 is empty.
+
+        Raises:
+            NotFound: No such version.
+        """
+        await readable(self._projects, caller, project_id)
+        sides = []
+        for version in (base_version, target_version):
+            if version and await self._drafts.get(project_id, version) is None:
+                raise NotFound("draft", str(version))
+            digests = await self._drafts.fields_at(project_id, version)
+            sides.append({digest.name: digest for digest in digests})
+        before, after = sides
+        differing = sorted(name for name in before | after if not _same(before.get(name), after.get(name)))
+        deltas: list[FieldDelta] = []
+        left = _DELTAS_BYTES_MAX
+        for name in differing:
+            if names and name not in names:
+                continue
+            delta = await self._delta(project_id, name, before.get(name), after.get(name), context_lines)
+            size = len(delta.text.unified.encode())
+            if size > left:
+                delta = replace(delta, text=replace(delta.text, unified="", truncated=True))
+            else:
+                left -= size
+            deltas.append(delta)
+        return deltas
+
+    async def _delta(
+        self, project_id: str, name: str, old: FieldDigest | None, new: FieldDigest | None, context_lines: int
+    ) -> FieldDelta:
+        before = (await self._value(project_id, old)).content if old else None
+        after = (await self._value(project_id, new)).content if new else None
+        size = len(before or b"") + len(after or b"")
+        text = await self._workers.run(size, unified_diff, name, before, after, context_lines=context_lines)
+        return FieldDelta(name, old.sha256 if old else "", new.sha256 if new else "", text)
+
+
+def _same(old: FieldDigest | None, new: FieldDigest | None) -> bool:
+    if old is None or new is None:
+        return old is new
+    return (old.sha256, old.kind, old.media_type) == (new.sha256, new.kind, new.media_type)
+
+
+def _check(field: str, kind: FieldKind, media_type: str, content: bytes) -> tuple[str, str, int, int] | None:
+    """What is wrong with content, as the arguments of ``InvalidContent``; None when nothing is. Picklable."""
+    try:
+        check_content(field, kind, media_type, content)
+    except InvalidContent as invalid:
+        return invalid.field, invalid.problem, invalid.line, invalid.column
+    return None
+
+
+def _asked(change: RequestedChange) -> list[Any]:
+    """A requested change as plain values; content by its hash."""
+    content = None if change.content is None else hashlib.sha256(change.content).hexdigest()
+    kind = change.kind.value if change.kind else ""
+    return [change.field, kind, change.media_type, content, change.is_text, change.sha256, change.remove]

@@ -1,0 +1,323 @@
+"""The SessionHub: the live streams of this server, what they are sent, and how they end.
+
+Everything durable reaches a stream as an entry of the log. So the hub also ends streams by the log: whoever closed a
+session, its ``session_closed`` entry ends the stream, here or on another server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from foundry.domain.entry import Entry, Event
+from foundry.domain.errors import FoundryError, GoingAway, SessionEnded, Unauthenticated, Unavailable
+from foundry.domain.events import EntryEvent, IdleWarning, Opened, ResyncReason, ServerGoing, Tick
+from foundry.domain.session import Activity, Attachment, CloseReason, Position, Presence
+from foundry.managers.channel import Channel
+from foundry.managers.live import LiveSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from foundry.clock import Clock
+    from foundry.coordination.ports import EventBus
+    from foundry.domain.events import SessionEvent
+    from foundry.domain.lock import Lock
+    from foundry.domain.principal import Caller
+    from foundry.domain.session import Session
+    from foundry.managers.presence import PresenceBoard
+    from foundry.managers.sessions import OpenSession, SessionManager
+    from foundry.managers.state import StateReader
+    from foundry.settings import Fanout, Liveness
+
+_log = structlog.get_logger(__name__)
+
+_SWEEP_S = 1.0
+_URGENT = frozenset({Event.LOCK_ACQUIRED, Event.LOCK_RELEASED, Event.DRAFT_CREATED})
+
+
+class SessionHub:
+    """Attaches streams to sessions and feeds them.
+
+    Args:
+        encode: Turns an event into bytes of a stream message with this one event; called once an event.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionManager,
+        state: StateReader,
+        presence: PresenceBoard,
+        clock: Clock,
+        encode: Callable[[SessionEvent], bytes],
+        *,
+        liveness: Liveness,
+        fanout: Fanout,
+    ) -> None:
+        self._sessions = sessions
+        self._state = state
+        self._presence = presence
+        self._clock = clock
+        self._encode = encode
+        self._liveness = liveness
+        self._fanout = fanout
+        self._channels: dict[str, Channel] = {}
+        self._live: dict[str, LiveSession] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    # --- a stream begins ---
+
+    async def open(self, caller: Caller, wanted: OpenSession, after: Position | None) -> LiveSession:
+        """Open or resume a session and attach a stream to it; what the client missed waits in its outbox.
+
+        Args:
+            after: The last position the client saw, or None.
+
+        Raises:
+            GoingAway: The server is leaving.
+            FoundryError: See ``SessionManager.open``.
+        """
+        if self._draining:
+            raise GoingAway(self._liveness.drain_s)
+        attached = await self._sessions.open(caller, wanted)
+        session = attached.session
+        channel = self._channels.setdefault(session.project_id, Channel(session.project_id, self._fanout))
+        channel.flush()
+        # The cursor first, then the state: what happens in between is in the ring, so there is no seam.
+        live = LiveSession(session, caller, channel, self._clock.monotonic_s(), self._catch_up)
+        self._live[session.session_id] = live
+        channel.subscribers[session.session_id] = live.wake
+        await self.show(live, Activity())
+        missed, resync = await self._state.missed(session.project_id, after)
+        if missed is None:
+            attachment = Attachment.SNAPSHOT
+        else:
+            attachment = Attachment.RESUMED if attached.resumed else Attachment.REPLAYED
+        position = await self._state.position(session.project_id)
+        live.send(
+            self._encode(
+                Opened(
+                    session.session_id, attached.secret, attachment, position, resync, attached.member.role.value
+                )
+            )
+        )
+        await self._fill(live, missed)
+        if self._draining:  # it began while the streams were being counted out
+            self._say_goodbye(live)
+        return live
+
+    async def _fill(self, live: LiveSession, missed: list[Entry] | None) -> None:
+        """Send missed entries or a snapshot, then who is here, then ``caught_up``."""
+        project_id = live.session.project_id
+        events, sequence = await self._state.catch_up(project_id, live.caller.principal.subject, missed)
+        for event in events[:-1]:
+            live.send(self._encode(event))
+        live.send(self._encode(await self._presence.snapshot(project_id, live.channel.presence_version)))
+        live.send(self._encode(events[-1]))
+        live.seen_sequence = sequence
+        live.channel.last_sequence = max(live.channel.last_sequence, sequence)
+
+    async def _catch_up(self, live: LiveSession) -> None:
+        """The ring has passed a slow reader: read on from the log, or begin anew with a snapshot."""
+        live.channel.flush()
+        live.cursor = live.channel.head
+        epoch = (await self._state.position(live.session.project_id)).epoch
+        missed, resync = await self._state.missed(
+            live.session.project_id, Position(epoch, live.seen_sequence)
+        )
+        if missed is None or resync:
+            live.send(self._encode(self._state.resync(ResyncReason.SLOW_READER)))
+            missed = None
+        await self._fill(live, missed)
+
+    # --- a stream lives ---
+
+    def heard(self, live: LiveSession) -> None:
+        """Note a message from the client."""
+        live.heard_s = self._clock.monotonic_s()
+
+    async def show(self, live: LiveSession, shown: Activity) -> None:
+        """Show the others what a session is at; latest wins."""
+        await self._show(live.channel, replace(_presence(live.session), shown=shown))
+
+    async def _show(self, channel: Channel, here: Presence) -> None:
+        changed = await self._presence.put(channel.project_id, here, channel.presence_version + 1)
+        if changed:
+            channel.presence_version += 1
+            channel.publish(self._encode(changed))
+
+    async def _hide(self, project_id: str, session_id: str) -> None:
+        channel = self._channels.get(project_id)
+        version = channel.presence_version + 1 if channel else 0
+        changed = await self._presence.remove(project_id, session_id, version)
+        if changed and channel:
+            channel.presence_version += 1
+            channel.publish(self._encode(changed))
+
+    def warn_idle(self, lock: Lock) -> None:
+        """Tell a holder, if it is here, that its lock is about to be released."""
+        live = self._live.get(lock.session_id)
+        if live:
+            live.send(self._encode(IdleWarning(lock)))
+
+    def follow(self, bus: EventBus) -> None:
+        """Feed the streams from the bus."""
+        bus.subscribe(self._receive)
+
+    def _receive(self, entry: Entry) -> None:
+        channel = self._channels.get(entry.log)
+        if channel:
+            event = self._encode(EntryEvent(entry))
+            channel.publish(event, sequence=entry.sequence, urgent=entry.new.event in _URGENT)
+        if entry.new.event is Event.SESSION_RESUMED:
+            live = self._live.get(str(entry.new.data["session_id"]))
+            if live and live.session.stream_epoch < int(str(entry.new.data["stream_epoch"])):
+                self._detached(live)
+                live.end(_ending("SUPERSEDED", live.session_id), keeps_session=True)
+        elif entry.new.event is Event.SESSION_CLOSED:
+            session_id = str(entry.new.data["session_id"])
+            live = self._live.get(session_id)
+            if live:
+                self._detached(live)
+                why = str(entry.new.data["close_reason"]).removeprefix("SESSION_CLOSE_REASON_")
+                live.end(_ending(why, session_id), keeps_session=True)
+            self._spawn(self._hide(entry.log, session_id))
+
+    # --- a stream ends ---
+
+    async def finished(self, live: LiveSession, why: CloseReason) -> None:
+        """A stream is over: close its session, or leave it to its grace. Idempotent; survives a store that is down."""
+        self._detached(live)
+        if live.keeps_session:
+            return
+        session = live.session
+        if session.grace_ms and why is CloseReason.STREAM_GONE:
+            if await self._until_stored(lambda: self._sessions.detach(session)):
+                await self._show(live.channel, replace(_presence(session), reconnecting=True))
+                self._spawn(self._close_later(session, session.grace_ms / 1000, why))
+        else:
+            by = live.caller if why is CloseReason.LEAVE else None
+            await self._until_stored(lambda: self._sessions.close(session, why, by=by))
+
+    async def _until_stored(self, change: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
+        """A session that is gone must be closed however long the store is away."""
+        while True:
+            try:
+                return await change()
+            except Unavailable:
+                await asyncio.sleep(_SWEEP_S)
+
+    async def _close_later(self, session: Session, delay_s: float, why: CloseReason) -> None:
+        await asyncio.sleep(delay_s)
+        await self._until_stored(lambda: self._sessions.close(session, why))
+
+    def _detached(self, live: LiveSession) -> None:
+        if self._live.get(live.session_id) is live:
+            del self._live[live.session_id]
+            live.channel.subscribers.pop(live.session_id, None)
+            if not live.channel.subscribers:
+                self._channels.pop(live.session.project_id, None)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(_quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- the server ---
+
+    async def recover(self) -> None:
+        """Give clients of the process before this one time to resume, then close what is left."""
+        for session in await self._sessions.left_behind():
+            self._spawn(self._close_later(session, self._liveness.restart_grace_s, CloseReason.SERVER_RESTART))
+
+    async def run(self) -> None:
+        """Tick, and close what is silent, stuck or without a valid token; for as long as the server runs."""
+        next_tick_s = expected_s = self._clock.monotonic_s()
+        while True:
+            now_s = self._clock.monotonic_s()
+            # If this process itself stood still, the clients' messages are waiting unread: that is not their silence.
+            stalled_s = max(0.0, now_s - expected_s - _SWEEP_S)
+            for live in list(self._live.values()):
+                live.heard_s += stalled_s
+                self._check(live, now_s)
+            if now_s >= next_tick_s:
+                next_tick_s = now_s + self._liveness.tick_interval_s
+                await self._tick()
+            expected_s = self._clock.monotonic_s() + _SWEEP_S
+            await asyncio.sleep(_SWEEP_S)
+
+    def _check(self, live: LiveSession, now_s: float) -> None:
+        expires_us = live.caller.token_expire_time_us
+        why = None
+        if live.ended.is_set():
+            return
+        if expires_us and self._clock.now_us() >= expires_us:
+            why = CloseReason.TOKEN_EXPIRED
+        elif now_s - live.heard_s > self._liveness.silence_limit_s:
+            why = CloseReason.HEARTBEAT
+        elif (
+            live.writing_since_s is not None
+            and now_s - live.writing_since_s > self._liveness.slow_consumer_limit_s
+        ):
+            why = CloseReason.SLOW_CONSUMER
+        if why:
+            # The entry of the close ends the stream; while the store is away the next sweep tries again.
+            self._spawn(self._sessions.close(live.session, why))
+
+    async def _tick(self) -> None:
+        for channel in list(self._channels.values()):
+            position = await self._state.position(channel.project_id)
+            channel.publish(self._encode(Tick(position)))
+
+    async def drain(self) -> None:
+        """Send every client away with its session and locks intact. Streams that begin later are refused."""
+        self._draining = True
+        for live in list(self._live.values()):
+            self._say_goodbye(live)
+
+    def _say_goodbye(self, live: LiveSession) -> None:
+        live.channel.flush()
+        live.send(self._encode(ServerGoing(int(self._liveness.drain_s * 1000))))
+        live.end(GoingAway(self._liveness.drain_s), keeps_session=True)
+
+    async def stop(self) -> None:
+        """Cancel timers; sessions stay as they are stored."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
+    try:
+        await work
+    except FoundryError as error:
+        _log.warning("session_task_failed", reason=error.reason)
+    except Exception:
+        _log.exception("session_task_failed")
+
+
+def _presence(session: Session) -> Presence:
+    return Presence(session.session_id, session.principal, session.open_time_us, client_name=session.client_name)
+
+
+def _ending(why: str, session_id: str) -> FoundryError | None:
+    """How a stream ends whose session was closed for this reason; None is a good end."""
+    endings: dict[str, tuple[str, str]] = {
+        CloseReason.SUPERSEDED: ("SESSION_SUPERSEDED", "a newer stream took this session's place"),
+        CloseReason.HEARTBEAT: ("SESSION_SILENT", "nothing was heard from the client for too long"),
+        CloseReason.SLOW_CONSUMER: ("SLOW_CONSUMER", "the client did not read for too long"),
+        CloseReason.ENDED: ("SESSION_ENDED", "somebody ended the session"),
+        CloseReason.ACCESS_LOST: ("ACCESS_LOST", "you may no longer read this project"),
+        CloseReason.STREAM_GONE: ("SESSION_ENDED", "the session is closed"),
+        CloseReason.SERVER_RESTART: ("SESSION_ENDED", "the session was not resumed in time"),
+    }
+    if why == CloseReason.TOKEN_EXPIRED:
+        return Unauthenticated("TOKEN_EXPIRED", "the session's token expired")
+    if why in endings:
+        reason, text = endings[why]
+        return SessionEnded(reason, text, session_id)
+    return None

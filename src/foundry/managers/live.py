@@ -1,0 +1,122 @@
+"""A session with a stream on this server: what waits to be sent to it, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from foundry.domain.errors import FoundryError
+    from foundry.domain.principal import Caller
+    from foundry.domain.session import Session
+    from foundry.managers.channel import Channel
+
+#: Frames are joined up to this size. Larger ones save nothing more.
+FRAME_BYTES = 64 * 1024
+#: Personal events that may wait for a client that does not read; beyond it its commands wait too.
+_OUTBOX_BYTES_MAX = 1024 * 1024
+
+
+class LiveSession:
+    """One stream of one session.
+
+    Personal events (answers, snapshots, warnings) wait in an outbox of their own; everything else is read from the
+    project's ring with a cursor.
+
+    Args:
+        catch_up: Called when the ring has passed the cursor; fills the outbox and moves the cursor.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        caller: Caller,
+        channel: Channel,
+        now_s: float,
+        catch_up: Callable[[LiveSession], Awaitable[None]],
+    ) -> None:
+        self.session = session
+        self.caller = caller
+        self.channel = channel
+        self.cursor = channel.head
+        self.seen_sequence = 0
+        self.heard_s = now_s
+        self.writing_since_s: float | None = None
+        self.ended = asyncio.Event()
+        self.ending: FoundryError | None = None
+        self.keeps_session = False
+        self._catch_up = catch_up
+        self._outbox: deque[bytes] = deque()
+        self._outbox_bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def session_id(self) -> str:
+        """Id of the session."""
+        return self.session.session_id
+
+    def send(self, event: bytes) -> None:
+        """Send an encoded event to this client alone."""
+        self._outbox.append(event)
+        self._outbox_bytes += len(event)
+        if self._outbox_bytes > _OUTBOX_BYTES_MAX:
+            self._room.clear()
+        self.wake()
+
+    async def room(self) -> None:
+        """Wait until the client has taken enough of its answers to be asked for more commands."""
+        await self._room.wait()
+
+    def wake(self) -> None:
+        """Let ``take`` look again."""
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def end(self, error: FoundryError | None, *, keeps_session: bool = False) -> None:
+        """End the stream, after what waits in the outbox; ``None`` ends it well. The first call counts.
+
+        Args:
+            keeps_session: The session goes on without this stream: it moves to another server.
+        """
+        if not self.ended.is_set():
+            self.ending, self.keeps_session = error, keeps_session
+            self.ended.set()
+            self._room.set()
+            self.wake()
+
+    async def take(self) -> bytes:
+        """The next encoded frame; waits for one. Empty when the stream has ended and all was taken."""
+        while True:
+            if self._outbox:
+                return self._take_outbox()
+            if self.ended.is_set():
+                return b""
+            if self.cursor < self.channel.base:
+                await self._catch_up(self)
+                continue
+            if self.cursor < self.channel.head:
+                frames = self.channel.frames(self.cursor, FRAME_BYTES)
+                self.cursor += len(frames)
+                self.seen_sequence = max(self.seen_sequence, *(frame.last_sequence for frame in frames))
+                return frames[0].data if len(frames) == 1 else b"".join(frame.data for frame in frames)
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def _take_outbox(self) -> bytes:
+        taken = [self._outbox.popleft()]
+        size = len(taken[0])
+        while self._outbox and size + len(self._outbox[0]) <= FRAME_BYTES:
+            taken.append(self._outbox.popleft())
+            size += len(taken[-1])
+        self._outbox_bytes -= size
+        if self._outbox_bytes <= _OUTBOX_BYTES_MAX:
+            self._room.set()
+        return b"".join(taken)

@@ -1,0 +1,263 @@
+"""The SessionManager: sessions as they are stored. The streams themselves are the hub's."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from foundry.domain.access import Action, check_access
+from foundry.domain.entry import Event
+from foundry.domain.errors import LimitExceeded, NotFound, ResumeRefused
+from foundry.domain.session import CloseReason, Session, SessionState
+from foundry.ids import new_id
+from foundry.managers.access import authorize, readable
+from foundry.managers.entries import SERVER, entry
+from foundry.managers.holding import close
+from foundry.store.requests import request_key
+from foundry.store.unit_of_work import Needs
+
+if TYPE_CHECKING:
+    from foundry.domain.principal import Caller
+    from foundry.domain.project import Member, Project
+    from foundry.store.lane import WriteLane
+    from foundry.store.projects import SqlAlchemyProjectRepository
+    from foundry.store.sessions import SessionRepository
+    from foundry.store.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """What a client asks for when it opens a stream.
+
+    Attributes:
+        resume_session_id: Session to come back to, or empty.
+        resume_secret: Its newest secret.
+        grace_ms: How long locks shall outlive an unclean end.
+    """
+
+    project_id: str
+    tab_id: str = ""
+    resume_session_id: str = ""
+    resume_secret: str = ""
+    grace_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedSession:
+    """A session with a stream: new, or resumed with its locks.
+
+    Attributes:
+        secret: The new resume secret, 256 random bits; only its hash is stored.
+    """
+
+    session: Session
+    secret: str
+    resumed: bool
+    project: Project
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The answer to EndSession."""
+
+    sequence: int
+
+
+class SessionManager:
+    """Opens, resumes, detaches and closes.
+
+    Args:
+        boot_id: Id of this server process; a random one per start.
+    """
+
+    def __init__(
+        self,
+        lane: WriteLane,
+        projects: SqlAlchemyProjectRepository,
+        sessions: SessionRepository,
+        *,
+        boot_id: str,
+        sessions_max: int,
+    ) -> None:
+        self._lane = lane
+        self._projects = projects
+        self._sessions = sessions
+        self._boot_id = boot_id
+        self._sessions_max = sessions_max
+
+    async def open(self, caller: Caller, wanted: OpenSession) -> AttachedSession:
+        """Open a session, or resume one with its locks; either way with a fresh secret.
+
+        Resuming compares the secret, rotates it, and raises the stream epoch, so a late teardown of the older stream
+        does nothing. A session of the same principal with the same ``tab_id`` is superseded and closed.
+
+        Raises:
+            ResumeRefused: The secret is not the newest of a session of this principal in this project.
+            LimitExceeded: The project has too many open sessions.
+            ProjectAccessDenied, AgentAccessDenied: See the contract.
+        """
+        secret = secrets.token_urlsafe(32)
+
+        def decide(unit: UnitOfWork) -> AttachedSession:
+            project, member = authorize(unit, caller, Action.READ)
+            old = self._resumable(unit, caller, wanted) if wanted.resume_session_id else None
+            if old and old.state is not SessionState.CLOSED:
+                session = self._resume(unit, caller, old, wanted, _hash(secret))
+                return AttachedSession(session, secret, True, project, member)
+            superseded = [
+                other
+                for other in unit.sessions
+                if wanted.tab_id == other.tab_id != "" and other.principal.same_actor(caller.principal)
+            ]
+            for other in superseded:
+                close(unit, caller, other, CloseReason.SUPERSEDED)
+            if unit.open_session_count - len(superseded) >= self._sessions_max:
+                raise LimitExceeded("sessions in a project", self._sessions_max, retry_after_s=30.0)
+            session = self._new(unit, caller, wanted, _hash(secret))
+            return AttachedSession(session, secret, False, project, member)
+
+        needs = Needs(
+            wanted.project_id,
+            caller.principal.subject,
+            sessions=(wanted.resume_session_id,) if wanted.resume_session_id else (),
+            sessions_of=caller.principal.subject if wanted.tab_id else "",
+            count_sessions=True,
+        )
+        return await self._lane.submit(needs, decide)
+
+    def _resumable(self, unit: UnitOfWork, caller: Caller, wanted: OpenSession) -> Session:
+        session = unit.session(wanted.resume_session_id)
+        if (
+            session is None
+            or session.project_id != wanted.project_id
+            or not session.principal.same_actor(caller.principal)
+            or not hmac.compare_digest(session.resume_hash, _hash(wanted.resume_secret))
+        ):
+            raise ResumeRefused(wanted.resume_session_id)
+        return session
+
+    def _resume(
+        self, unit: UnitOfWork, caller: Caller, old: Session, wanted: OpenSession, secret_hash: bytes
+    ) -> Session:
+        session = replace(
+            old,
+            state=SessionState.ATTACHED,
+            stream_epoch=old.stream_epoch + 1,
+            resume_hash=secret_hash,
+            server_boot_id=self._boot_id,
+            grace_ms=wanted.grace_ms,
+            detach_time_us=0,
+        )
+        unit.put_session(session)
+        data = {"session_id": session.session_id, "stream_epoch": session.stream_epoch, "peer": caller.peer}
+        unit.record(entry(Event.SESSION_RESUMED, caller, dict(data), session_id=session.session_id))
+        return session
+
+    def _new(self, unit: UnitOfWork, caller: Caller, wanted: OpenSession, secret_hash: bytes) -> Session:
+        session = Session(
+            session_id=new_id(),
+            project_id=wanted.project_id,
+            principal=caller.principal,
+            state=SessionState.ATTACHED,
+            stream_epoch=1,
+            resume_hash=secret_hash,
+            server_boot_id=self._boot_id,
+            tab_id=wanted.tab_id,
+            client_name=caller.client_name,
+            client_version=caller.client_version,
+            grace_ms=wanted.grace_ms,
+            open_time_us=unit.now_us,
+        )
+        unit.put_session(session)
+        data: dict[str, Any] = {
+            "session_id": session.session_id,
+            "client": {"name": caller.client_name, "version": caller.client_version},
+            "peer": caller.peer,
+        }
+        unit.record(entry(Event.SESSION_OPENED, caller, data, session_id=session.session_id))
+        return session
+
+    async def detach(self, session: Session) -> bool:
+        """Note that a stream was lost while its session lives on for its grace; False if it was resumed meanwhile."""
+
+        def decide(unit: UnitOfWork) -> bool:
+            current = unit.session(session.session_id)
+            if (
+                current is None
+                or current.state is not SessionState.ATTACHED
+                or current.stream_epoch != session.stream_epoch
+            ):
+                return False
+            unit.put_session(replace(current, state=SessionState.DETACHED, detach_time_us=unit.now_us))
+            return True
+
+        return await self._lane.submit(Needs(session.project_id, sessions=(session.session_id,)), decide)
+
+    async def close(self, session: Session, why: CloseReason, *, by: Caller | None = None) -> bool:
+        """Close a session and release its locks, if it is still on the stream that ``session`` names.
+
+        Idempotent; a late close of an older stream does nothing and returns False.
+        """
+
+        def decide(unit: UnitOfWork) -> bool:
+            current = unit.session(session.session_id)
+            if (
+                current is None
+                or current.state is SessionState.CLOSED
+                or current.stream_epoch != session.stream_epoch
+            ):
+                return False
+            close(unit, by or SERVER, current, why)
+            return True
+
+        held = (session.session_id,)
+        return await self._lane.submit(Needs(session.project_id, sessions=held, held_by=held), decide)
+
+    async def end(
+        self, caller: Caller, project_id: str, session_id: str, *, reason: str = "", request_id: str = ""
+    ) -> Ended:
+        """End a session: everybody their own, a person with the role OWNER anyone's.
+
+        Raises:
+            NotFound: No open session of this id in the project.
+            RoleTooLow, HumanRequired: It is somebody else's.
+        """
+
+        def decide(unit: UnitOfWork) -> Ended:
+            project, member = authorize(unit, caller, Action.READ)
+            if (done := unit.replay(Ended)) is not None:
+                return done
+            session = unit.session(session_id)
+            if session is None or session.project_id != project_id or session.state is SessionState.CLOSED:
+                raise NotFound("session", session_id)
+            if not session.principal.same_actor(caller.principal):
+                check_access(Action.END_SESSION, caller.principal, member, project)
+            sequence = close(unit, caller, session, CloseReason.ENDED, reason=reason, request_id=request_id)
+            return unit.remember(Ended(sequence))
+
+        request = request_key(caller.principal, "EndSession", request_id, [project_id, session_id, reason])
+        needs = Needs(
+            project_id, caller.principal.subject, sessions=(session_id,), held_by=(session_id,), request=request
+        )
+        return await self._lane.submit(needs, decide)
+
+    async def list(self, caller: Caller, project_id: str, after: str, limit: int) -> list[Session]:
+        """Open sessions by age, from behind the id ``after``; at most ``limit``."""
+        await readable(self._projects, caller, project_id)
+        return await self._sessions.open_in(project_id, after, limit)
+
+    async def left_behind(self) -> list[Session]:
+        """Open sessions that an earlier server process served, now detached: their streams are gone."""
+        left = await self._sessions.left_by_other_boots(self._boot_id)
+        for session in left:
+            if session.state is SessionState.ATTACHED:
+                await self.detach(session)
+        return left
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,241 @@
+"""Domain values as messages of the contract, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2, types_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from foundry.content import Change as DeltaChange
+from foundry.domain.draft import DraftOrigin, SaveOutcome
+from foundry.domain.field import FieldKind
+from foundry.domain.principal import PrincipalKind
+from foundry.domain.project import AgentAccess, ProjectState, Role
+from foundry.domain.session import SessionState
+
+if TYPE_CHECKING:
+    from foundry.domain.draft import Draft, SaveResult
+    from foundry.domain.entry import Entry
+    from foundry.domain.field import FieldDigest, FieldValue
+    from foundry.domain.lock import AcquireResult, Lock
+    from foundry.domain.principal import Principal
+    from foundry.domain.project import Member, Policy, Project
+    from foundry.domain.session import Position, Session
+    from foundry.managers.drafts import FieldDelta, FullDraft
+
+KIND = {kind: types_pb2.PrincipalKind.Value(f"PRINCIPAL_KIND_{kind.value}") for kind in PrincipalKind}
+STATE = {state: project_pb2.ProjectState.Value(f"PROJECT_STATE_{state.value}") for state in ProjectState}
+ROLE = {role: project_pb2.Role.Value(f"ROLE_{role.value}") for role in Role}
+AGENT_ACCESS = {access: project_pb2.AgentAccess.Value(f"AGENT_ACCESS_{access.value}") for access in AgentAccess}
+FIELD_KIND = {kind: draft_pb2.FieldKind.Value(f"FIELD_KIND_{kind.value}") for kind in FieldKind}
+ORIGIN = {origin: draft_pb2.DraftOrigin.Value(f"DRAFT_ORIGIN_{origin.value}") for origin in DraftOrigin}
+OUTCOME = {outcome: draft_pb2.SaveOutcome.Value(f"SAVE_OUTCOME_{outcome.value}") for outcome in SaveOutcome}
+DELTA = {
+    change: draft_pb2.DeltaKind.Value(f"DELTA_KIND_{change.name}")
+    for change in DeltaChange
+    if change is not DeltaChange.UNCHANGED
+}
+
+
+def time(time_us: int) -> Timestamp | None:
+    """A timestamp; None for 0, which means never."""
+    if not time_us:
+        return None
+    return Timestamp(seconds=time_us // 1_000_000, nanos=time_us % 1_000_000 * 1_000)
+
+
+def position(at: Position) -> types_pb2.Position:
+    """A place in a log."""
+    return types_pb2.Position(epoch=at.epoch, sequence=at.sequence)
+
+
+def principal(who: Principal) -> types_pb2.Principal:
+    """An actor."""
+    return types_pb2.Principal(
+        subject=who.subject,
+        kind=KIND[who.kind],
+        display_name=who.display_name,
+        on_behalf_of=who.on_behalf_of,
+        client_id=who.client_id,
+    )
+
+
+def policy(rules: Policy) -> project_pb2.Policy:
+    """A policy."""
+    return project_pb2.Policy(
+        agent_access=AGENT_ACCESS[rules.agent_access],
+        require_reason=rules.require_reason,
+        require_evidence=rules.require_evidence,
+        min_approvals=rules.min_approvals,
+        viewers_may_comment=rules.viewers_may_comment,
+        log_retention_days=rules.log_retention_days,
+    )
+
+
+def project(of: Project) -> project_pb2.Project:
+    """A project."""
+    return project_pb2.Project(
+        project_id=of.project_id,
+        name=of.name,
+        description=of.description,
+        labels=of.labels,
+        state=STATE[of.state],
+        current_draft_id=of.current_draft_id,
+        head_version=of.head_version,
+        policy=policy(of.policy),
+        creator=principal(of.creator),
+        create_time=time(of.create_time_us),
+        update_time=time(of.update_time_us),
+        archive_time=time(of.archive_time_us),
+        etag=of.etag,
+    )
+
+
+def member(of: Member) -> project_pb2.Member:
+    """A member."""
+    return project_pb2.Member(
+        subject=of.subject, role=ROLE[of.role], display_name=of.display_name, add_time=time(of.add_time_us)
+    )
+
+
+def lock(of: Lock) -> lock_pb2.Lock:
+    """A lock."""
+    return lock_pb2.Lock(
+        lock_id=of.lock_id,
+        project_id=of.project_id,
+        field=of.field,
+        holder=principal(of.holder),
+        session_id=of.session_id,
+        fencing_token=of.fencing_token,
+        acquire_time=time(of.acquire_time_us),
+        expire_time=time(of.expire_time_us),
+        purpose=of.purpose,
+    )
+
+
+def acquired(of: AcquireResult, epoch: int) -> lock_pb2.AcquiredLock:
+    """A grant."""
+    return lock_pb2.AcquiredLock(
+        lock=lock(of.lock),
+        field_version=of.field_version,
+        field_sha256=of.field_sha256,
+        head_version=of.head_version,
+        position=types_pb2.Position(epoch=epoch, sequence=of.sequence),
+    )
+
+
+def draft(of: Draft) -> draft_pb2.Draft:
+    """A version without fields."""
+    return draft_pb2.Draft(
+        draft_id=of.draft_id,
+        project_id=of.project_id,
+        version_number=of.version_number,
+        parent_version=of.parent_version,
+        origin=ORIGIN[of.origin],
+        source_version=of.source_version,
+        author=principal(of.author),
+        create_time=time(of.create_time_us),
+        message=of.message,
+        changed_fields=[
+            draft_pb2.ChangedField(
+                field=change.field,
+                before_sha256=change.before_sha256,
+                after_sha256=change.after_sha256,
+                lock_id=change.lock_id,
+                fencing_token=change.fencing_token,
+            )
+            for change in of.changed_fields
+        ],
+        content_sha256=of.content_sha256,
+        session_id=of.session_id,
+    )
+
+
+def full_draft(of: FullDraft) -> draft_pb2.Draft:
+    """A version with its fields."""
+    message = draft(of.draft)
+    if of.values is None:
+        message.fields.extend(field_digest(digest) for digest in of.digests)
+    else:
+        message.fields.extend(field_value(value) for value in of.values)
+    return message
+
+
+def field_digest(of: FieldDigest) -> draft_pb2.FieldValue:
+    """A field without content."""
+    return draft_pb2.FieldValue(
+        name=of.name,
+        kind=FIELD_KIND[of.kind],
+        media_type=of.media_type,
+        sha256=of.sha256,
+        size=of.size,
+        last_changed_version=of.last_changed_version,
+        last_author=of.last_author,
+    )
+
+
+def field_value(of: FieldValue) -> draft_pb2.FieldValue:
+    """A field with content: as text when it is UTF-8 and not BINARY."""
+    message = field_digest(of.digest)
+    if of.digest.kind is not FieldKind.BINARY:
+        try:
+            message.text = of.content.decode()
+        except UnicodeDecodeError:
+            message.data = of.content
+    else:
+        message.data = of.content
+    return message
+
+
+def saved(of: SaveResult, epoch: int) -> draft_pb2.CreateDraftResponse:
+    """The answer to a save."""
+    return draft_pb2.CreateDraftResponse(
+        draft=draft(of.draft) if of.draft else None,
+        outcome=OUTCOME[of.outcome],
+        released_locks=[lock(released) for released in of.released_locks],
+        position=types_pb2.Position(epoch=epoch, sequence=of.sequence),
+    )
+
+
+def delta(of: FieldDelta) -> draft_pb2.FieldDelta:
+    """How a field differs."""
+    return draft_pb2.FieldDelta(
+        field=of.field,
+        kind=DELTA.get(of.text.change, draft_pb2.DELTA_KIND_MODIFIED),
+        unified=of.text.unified,
+        added_lines=of.text.added_lines,
+        removed_lines=of.text.removed_lines,
+        truncated=of.text.truncated,
+        binary=of.text.binary,
+        before_sha256=of.before_sha256,
+        after_sha256=of.after_sha256,
+    )
+
+
+def session(of: Session) -> session_pb2.Session:
+    """An open session."""
+    return session_pb2.Session(
+        session_id=of.session_id,
+        principal=principal(of.principal),
+        open_time=time(of.open_time_us),
+        client=types_pb2.ClientInfo(name=of.client_name, version=of.client_version),
+        detached=of.state is SessionState.DETACHED,
+    )
+
+
+def entry(of: Entry, epoch: int, *, with_bytes: bool = False) -> audit_pb2.LogEntry:
+    """A log entry. The arm's fields stand in the stored entry under their names, free text beside it."""
+    new = of.new
+    text = {key: value for key, value in new.text.items() if value and key != "reason"}
+    return audit_pb2.LogEntry(
+        position=types_pb2.Position(epoch=epoch, sequence=of.sequence),
+        time=time(of.time_us),
+        actor=principal(new.actor),
+        session_id=new.session_id,
+        correlation_id=new.correlation_id,
+        reason=new.text.get("reason", ""),
+        entry_bytes=of.entry_bytes if with_bytes else b"",
+        leaf=of.leaf,
+        **{new.event.value: {**new.data, **text}},  # type: ignore[arg-type]  # names checked by a test over the table
+    )

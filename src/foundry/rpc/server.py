@@ -1,0 +1,106 @@
+"""The gRPC server: its services, its options, its health."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from foundry.rpc.calls import authentication_interceptor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from google.protobuf.descriptor import ServiceDescriptor
+
+    from foundry.rpc.calls import Calls
+    from foundry.settings import Limits
+
+SERVICES: tuple[ServiceDescriptor, ...] = (
+    project_pb2.DESCRIPTOR.services_by_name["ProjectService"],
+    draft_pb2.DESCRIPTOR.services_by_name["DraftService"],
+    lock_pb2.DESCRIPTOR.services_by_name["LockService"],
+    session_pb2.DESCRIPTOR.services_by_name["SessionService"],
+    audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
+)
+
+
+def options(limits: Limits) -> list[tuple[str, int]]:
+    """Channel arguments. Why each: see ARCHITECTURE.md, Transport."""
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # The one that really closes a connection whose peer does not answer.
+        ("grpc.http2.ping_timeout_ms", 10_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_receive_message_length", limits.transport_bytes_max),
+        ("grpc.max_send_message_length", limits.transport_bytes_max),
+        # A gateway that restarts opens all its streams at once; the default cap refuses a third of 5,000.
+        ("grpc.server.max_pending_requests", 100_000),
+        ("grpc.server.max_pending_requests_hard_limit", 200_000),
+    ]
+
+
+class _GenericOnly:
+    """Registers handlers the cheap way: registered methods cost up to a quarter more a call (grpc issue 43092)."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:  # noqa: ANN401 - as in gRPC
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, *_: object) -> None:
+        """Leave them out."""
+
+
+def build_server(
+    calls: Calls, servicers: Mapping[str, object], limits: Limits
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    """A server with all services, not started, without a port.
+
+    Args:
+        servicers: By name of the service; each must have every method of its descriptor.
+    """
+    server = grpc.aio.server(
+        options=options(limits), interceptors=[authentication_interceptor(calls, ("/grpc.reflection.",))]
+    )
+    for service in SERVICES:
+        handlers = {method.name: _handler(calls, service, method, servicers[service.name]) for method in service.methods}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+    healthy = health.aio.HealthServicer()
+    generic: Any = _GenericOnly(server)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, generic)
+    names = [service.full_name for service in SERVICES]
+    reflection.enable_server_reflection([*names, reflection.SERVICE_NAME, health.SERVICE_NAME], generic)
+    return server, healthy
+
+
+def _handler(calls: Calls, service: ServiceDescriptor, method: Any, servicer: object) -> Any:  # noqa: ANN401
+    name = f"/{service.full_name}/{method.name}"
+    request, handler = GetMessageClass(method.input_type), getattr(servicer, method.name)
+    if method.client_streaming or method.server_streaming:
+        return calls.stream(name, request, handler)
+    return calls.unary(name, request, handler)
+
+
+async def set_serving(healthy: health.aio.HealthServicer) -> None:
+    """Report every service, and the server as a whole, as serving."""
+    for name in ("", *(service.full_name for service in SERVICES)):
+        await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+
+
+def credentials(cert_file: Path | None, key_file: Path | None) -> grpc.ServerCredentials | None:
+    """TLS credentials of a key pair in PEM files; None without files."""
+    if cert_file is None or key_file is None:
+        return None
+    return grpc.ssl_server_credentials([(key_file.read_bytes(), cert_file.read_bytes())])

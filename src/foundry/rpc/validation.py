@@ -1,0 +1,282 @@
+"""What a request must look like before anything is done with it: the bounds of the contract, enforced once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from uuid import UUID
+
+from coreason.foundry.v1 import draft_pb2, project_pb2
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from foundry.domain.errors import InvalidArgument, PageTokenInvalid, Violation
+from foundry.domain.field import FieldKind
+from foundry.domain.project import AgentAccess, Policy, ProjectState, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PAGE_SIZE_DEFAULT = 50
+PAGE_SIZE_MAX = 1_000
+_INT64_MAX = 2**63 - 1
+
+
+def _bytes_at_most(limit: int) -> AfterValidator:
+    def check(text: str) -> str:
+        if len(text.encode()) > limit:
+            raise ValueError(f"at most {limit} bytes")
+        return text
+
+    return AfterValidator(check)
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+def _request_id(text: str) -> str:
+    if not text:
+        return text
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError("must be a UUID") from None
+
+
+def _uuid(text: str) -> str:
+    """An id; anything else cannot exist, and is kept as it is to be not found."""
+    return text.lower()
+
+
+Text200 = Annotated[str, _bytes_at_most(200)]
+Text100 = Annotated[str, _bytes_at_most(100)]
+Text4K = Annotated[str, _bytes_at_most(4096)]
+Id = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_uuid)]
+OptionalId = Annotated[str, Field(max_length=100), AfterValidator(_uuid)]
+Name = Annotated[str, _bytes_at_most(200), AfterValidator(_not_blank)]
+Subject = Annotated[str, Field(min_length=1), _bytes_at_most(200)]
+RequestId = Annotated[str, AfterValidator(_request_id)]
+Token = Annotated[int, Field(ge=1, le=_INT64_MAX)]
+Version = Annotated[int, Field(ge=0, le=_INT64_MAX)]
+Labels = Annotated[
+    dict[Annotated[str, Field(min_length=1), _bytes_at_most(100)], Text100], Field(max_length=64)
+]
+
+
+class Checked(BaseModel):
+    """Base of all checked requests. Members are named as the request's fields, so that a refusal names them right."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Mutation(Checked):
+    """What every change may carry."""
+
+    reason: Text4K = ""
+    request_id: RequestId = ""
+
+
+class ProjectFields(Checked):
+    """What a project's owners may write."""
+
+    name: Name
+    description: Text4K = ""
+    labels: Labels = Field(default_factory=dict)
+
+
+class MemberFields(Mutation):
+    """What names a member."""
+
+    subject: Subject
+    display_name: Text200 = ""
+
+
+class LockFields(Checked):
+    """What names a held lock."""
+
+    project_id: Id
+    field: Text200
+    session_id: Id
+    fencing_token: Token
+    request_id: RequestId = ""
+
+
+class AcquireFields(Checked):
+    """What an acquire asks for."""
+
+    project_id: Id
+    field: Text200
+    session_id: Id
+    purpose: Text200 = ""
+    if_unchanged_since: Version = 0
+
+
+class SaveFields(Checked):
+    """What saves and reverts have in common."""
+
+    project_id: Id
+    base_version: Version
+    session_id: OptionalId = ""
+    keep_locks: bool = False
+    message: Text4K = ""
+    reason: Text4K = ""
+    request_id: RequestId = ""
+    validate_only: bool = False
+
+
+class OpenFields(Checked):
+    """What opens a session."""
+
+    project_id: Id
+    tab_id: Text100 = ""
+    client_name: Text100 = ""
+    client_version: Text100 = ""
+    resume_session_id: OptionalId = ""
+    resume_secret: Text200 = ""
+
+
+class PageFields(Checked):
+    """What every list takes."""
+
+    page_size: Annotated[int, Field(ge=0, le=PAGE_SIZE_MAX)] = 0
+
+
+class ActivityFields(Checked):
+    """What a session shows of itself."""
+
+    focus_field: Text200 = ""
+    cursor: Text200 = ""
+    activity: Text200 = ""
+
+
+C = TypeVar("C", bound=BaseModel)
+
+
+def check(model: type[C], **values: Any) -> C:  # noqa: ANN401 - whatever the request holds
+    """Check values against a model.
+
+    Raises:
+        InvalidArgument: Lists every violation.
+    """
+    try:
+        return model(**values)
+    except ValidationError as error:
+        violations = [
+            Violation(".".join(str(part) for part in found["loc"]), found["msg"].removeprefix("Value error, "))
+            for found in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise InvalidArgument(violations[0].field, violations[0].description, more=violations[1:]) from None
+
+
+# --- enums -------------------------------------------------------------------------------------------------------
+
+
+def role(value: int) -> Role:
+    """A role; none or an unknown one is refused."""
+    return Role(_enum("role", project_pb2.Role, value, "ROLE_"))
+
+
+def state_filter(value: int) -> ProjectState | None:
+    """A state to filter by, or None for any."""
+    return ProjectState(_enum("state", project_pb2.ProjectState, value, "PROJECT_STATE_")) if value else None
+
+
+def field_kind(value: int) -> FieldKind | None:
+    """A kind, or None for what the field has."""
+    return FieldKind(_enum("changes.kind", draft_pb2.FieldKind, value, "FIELD_KIND_")) if value else None
+
+
+def _enum(where: str, enum: Any, value: int, prefix: str) -> str:  # noqa: ANN401 - a protobuf enum wrapper
+    if value not in enum.values() or value == 0:
+        raise InvalidArgument(where, f"{value} is no value of it")
+    return str(enum.Name(value)).removeprefix(prefix)
+
+
+_DAYS_MAX = 36_500
+_APPROVALS_MAX = 10
+
+
+def policy_rules(rules: project_pb2.Policy) -> dict[str, Any]:
+    """The rules of a policy, checked; by the names of ``Policy``."""
+    if not 0 <= rules.min_approvals <= _APPROVALS_MAX:
+        raise InvalidArgument("policy.min_approvals", f"from 0 to {_APPROVALS_MAX}")
+    if not 0 <= rules.log_retention_days <= _DAYS_MAX:
+        raise InvalidArgument("policy.log_retention_days", f"from 0 to {_DAYS_MAX}")
+    access = AgentAccess.SUGGEST_ONLY
+    if rules.agent_access:
+        access = AgentAccess(
+            _enum("policy.agent_access", project_pb2.AgentAccess, rules.agent_access, "AGENT_ACCESS_")
+        )
+    return {
+        "agent_access": access,
+        "require_reason": rules.require_reason,
+        "require_evidence": rules.require_evidence,
+        "min_approvals": rules.min_approvals,
+        "viewers_may_comment": rules.viewers_may_comment,
+        "log_retention_days": rules.log_retention_days,
+    }
+
+
+def policy(rules: project_pb2.Policy) -> Policy:
+    """A policy, checked."""
+    return Policy(**policy_rules(rules))
+
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def sha256(text: str, where: str) -> str:
+    """A hash in lower-case hex."""
+    if not _SHA256.fullmatch(text):
+        raise InvalidArgument(where, "a SHA-256 has 64 lower-case hex digits")
+    return text
+
+
+# --- pages -------------------------------------------------------------------------------------------------------
+
+
+class Pages:
+    """Page tokens: where a list goes on, signed together with the arguments of the list.
+
+    Args:
+        key: The installation's key, 32 bytes; tokens outlive a restart and nobody else can make one.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def size(self, requested: int) -> int:
+        """How many to list."""
+        return check(PageFields, page_size=requested).page_size or PAGE_SIZE_DEFAULT
+
+    def issue(self, after: str | int, *arguments: object) -> str:
+        """A token that goes on behind ``after``."""
+        payload = json.dumps(after).encode()
+        return base64.urlsafe_b64encode(self._tag(payload, arguments) + payload).decode().rstrip("=")
+
+    def read(self, token: str, start: str | int, *arguments: object) -> Any:  # noqa: ANN401 - of the type of start
+        """Where to go on; ``start`` without a token.
+
+        Raises:
+            PageTokenInvalid: Forged, or issued for other arguments.
+        """
+        if not token:
+            return start
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            raise PageTokenInvalid from None
+        tag, payload = raw[:16], raw[16:]
+        if not hmac.compare_digest(tag, self._tag(payload, arguments)):
+            raise PageTokenInvalid
+        return json.loads(payload)
+
+    def _tag(self, payload: bytes, arguments: Sequence[object]) -> bytes:
+        bound = json.dumps([payload.decode(errors="replace"), *arguments], sort_keys=True).encode()
+        return hmac.new(self._key, bound, hashlib.sha256).digest()[:16]

@@ -1,0 +1,1 @@
+"""Everything SQL: tables, the write lane and its unit of work, repositories, the FoundryLog, migrations."""

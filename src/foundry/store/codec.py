@@ -1,0 +1,62 @@
+"""How values that are not columns of their own are stored: principals, policies, labels and answers, as JSON text."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter
+
+from foundry.domain.principal import Principal, PrincipalKind
+from foundry.domain.project import AgentAccess, Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+
+def dump(value: Mapping[str, Any]) -> str:
+    """Compact JSON with sorted keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def dump_principal(principal: Principal) -> str:
+    """A principal as JSON."""
+    return dump(asdict(principal))
+
+
+@functools.lru_cache(maxsize=4096)
+def load_principal(text: str) -> Principal:
+    """A principal from JSON. Cached: the same few people stand in most rows."""
+    value = json.loads(text)
+    return Principal(**{**value, "kind": PrincipalKind(value["kind"])})
+
+
+def dump_policy(policy: Policy) -> str:
+    """A policy as JSON."""
+    return dump(asdict(policy))
+
+
+def load_policy(text: str) -> Policy:
+    """A policy from JSON."""
+    value = json.loads(text)
+    return Policy(**{**value, "agent_access": AgentAccess(value["agent_access"])})
+
+
+@functools.lru_cache(maxsize=64)
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind, config=None if hasattr(kind, "__dataclass_fields__") else ConfigDict())
+
+
+def dump_answer(answer: object) -> bytes:
+    """The answer of a request, any domain dataclass, as JSON."""
+    return _adapter(type(answer)).dump_json(answer)
+
+
+def load_answer(kind: type[T], stored: bytes) -> T:
+    """A stored answer, exactly as it was given."""
+    answer: T = _adapter(kind).validate_json(stored)
+    return answer

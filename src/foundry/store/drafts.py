@@ -1,0 +1,222 @@
+"""Drafts, what they changed, and content: rows, statements, queries."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, exists, func, insert, select
+
+from foundry.domain.draft import Draft, DraftOrigin, FieldChange
+from foundry.domain.field import FieldDigest, FieldKind
+from foundry.store import tables as t
+from foundry.store.codec import dump_principal, load_principal
+from foundry.store.sqlite import Row, Statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from foundry.store.database import Database
+
+_DRAFT_COLUMNS = tuple(column for column in t.draft.c if column.name != "author_subject")
+_DRAFT = select(*_DRAFT_COLUMNS)
+_CHANGE_COLUMNS = (
+    t.draft_change.c.version_number,
+    t.draft_change.c.field,
+    t.draft_change.c.before_sha256,
+    t.draft_change.c.after_sha256,
+    t.draft_change.c.lock_id,
+    t.draft_change.c.fence,
+    t.draft_change.c.kind,
+    t.draft_change.c.media_type,
+    t.draft_change.c.size,
+)
+_CHANGE = select(*_CHANGE_COLUMNS)
+
+DRAFT = Statement(
+    _DRAFT.where(
+        t.draft.c.project_id == bindparam("project_id"), t.draft.c.version_number == bindparam("version_number")
+    )
+)
+DRAFT_BY_ID = Statement(
+    _DRAFT.where(t.draft.c.draft_id == bindparam("draft_id"), t.draft.c.project_id == bindparam("project_id"))
+)
+CHANGES = Statement(
+    _CHANGE.where(
+        t.draft_change.c.project_id == bindparam("project_id"),
+        t.draft_change.c.version_number == bindparam("version_number"),
+    ).order_by(t.draft_change.c.field)
+)
+CONTENT = Statement(
+    select(t.content.c.data).where(
+        t.content.c.project_id == bindparam("project_id"), t.content.c.sha256 == bindparam("sha256")
+    )
+)
+CONTENT_SIZE = Statement(
+    select(func.length(t.content.c.data)).where(
+        t.content.c.project_id == bindparam("project_id"), t.content.c.sha256 == bindparam("sha256")
+    )
+)
+INSERT_DRAFT = Statement(insert(t.draft))
+INSERT_CHANGE = Statement(insert(t.draft_change))
+INSERT_CONTENT = Statement(insert(t.content).prefix_with("OR IGNORE", dialect="sqlite"))
+
+#: The fields as they were at a version: of each field the newest change up to it. One index probe per field, so the
+#: cost grows with the number of fields and not with the length of the history.
+_newest = (
+    select(func.max(t.draft_change.c.version_number))
+    .where(
+        t.draft_change.c.project_id == t.field.c.project_id,
+        t.draft_change.c.field == t.field.c.name,
+        t.draft_change.c.version_number <= bindparam("version_number"),
+    )
+    .correlate(t.field)
+    .scalar_subquery()
+)
+FIELDS_AT = Statement(
+    select(
+        t.draft_change.c.field,
+        t.draft_change.c.kind,
+        t.draft_change.c.media_type,
+        t.draft_change.c.after_sha256,
+        t.draft_change.c.size,
+        t.draft_change.c.version_number,
+        t.draft_change.c.subject,
+    )
+    .select_from(t.field)
+    .join(
+        t.draft_change,
+        (t.draft_change.c.project_id == t.field.c.project_id)
+        & (t.draft_change.c.field == t.field.c.name)
+        & (t.draft_change.c.version_number == _newest),
+    )
+    .where(t.field.c.project_id == bindparam("project_id"), func.length(t.draft_change.c.after_sha256) > 0)
+    .order_by(t.field.c.name)
+)
+
+
+def to_draft(row: Row, changes: Iterable[FieldChange]) -> Draft:
+    """A draft from a row of ``DRAFT`` and its changes."""
+    return Draft(
+        project_id=row[0],
+        version_number=row[1],
+        draft_id=row[2],
+        parent_version=row[3],
+        origin=DraftOrigin(row[4]),
+        source_version=row[5],
+        author=load_principal(row[6]),
+        session_id=row[7],
+        create_time_us=row[8],
+        message=row[9],
+        content_sha256=row[10].hex(),
+        sequence=row[11],
+        changed_fields=tuple(changes),
+    )
+
+
+def draft_parameters(draft: Draft) -> dict[str, object]:
+    """The columns of a draft."""
+    return {
+        "project_id": draft.project_id,
+        "version_number": draft.version_number,
+        "draft_id": draft.draft_id,
+        "parent_version": draft.parent_version,
+        "origin": draft.origin.value,
+        "source_version": draft.source_version,
+        "author": dump_principal(draft.author),
+        "author_subject": draft.author.subject,
+        "session_id": draft.session_id,
+        "create_time_us": draft.create_time_us,
+        "message": draft.message,
+        "content_sha256": bytes.fromhex(draft.content_sha256),
+        "sequence": draft.sequence,
+    }
+
+
+def _to_change(row: Row) -> FieldChange:
+    return FieldChange(row[1], row[2].hex(), row[3].hex(), row[4], row[5], FieldKind(row[6]), row[7], row[8])
+
+
+def change_parameters(draft: Draft, change: FieldChange) -> dict[str, object]:
+    """The columns of a change."""
+    return {
+        "project_id": draft.project_id,
+        "field": change.field,
+        "version_number": draft.version_number,
+        "kind": change.kind.value,
+        "media_type": change.media_type,
+        "before_sha256": bytes.fromhex(change.before_sha256),
+        "after_sha256": bytes.fromhex(change.after_sha256),
+        "size": change.size,
+        "lock_id": change.lock_id,
+        "fence": change.fencing_token,
+        "session_id": draft.session_id,
+        "subject": draft.author.subject,
+    }
+
+
+class DraftRepository:
+    """Reads versions and content."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, project_id: str, version_number: int) -> Draft | None:
+        """A version by number."""
+        reader = self._database.reader
+        row = reader.row(DRAFT, {"project_id": project_id, "version_number": version_number})
+        return self._with_changes(project_id, row) if row else None
+
+    async def get_by_id(self, project_id: str, draft_id: str) -> Draft | None:
+        """A version by id; None also when it is another project's."""
+        row = self._database.reader.row(DRAFT_BY_ID, {"project_id": project_id, "draft_id": draft_id})
+        return self._with_changes(project_id, row) if row else None
+
+    def _with_changes(self, project_id: str, row: Row) -> Draft:
+        reader = self._database.reader
+        changes = reader.rows(CHANGES, {"project_id": project_id, "version_number": row[1]})
+        return to_draft(row, [_to_change(change) for change in changes])
+
+    async def fields_at(self, project_id: str, version_number: int) -> tuple[FieldDigest, ...]:
+        """The fields as they were at a version, by name; none at version 0."""
+        rows = self._database.reader.rows(FIELDS_AT, {"project_id": project_id, "version_number": version_number})
+        return tuple(FieldDigest(r[0], FieldKind(r[1]), r[2], r[3].hex(), r[4], r[5], r[6]) for r in rows)
+
+    async def content(self, project_id: str, sha256: str) -> bytes | None:
+        """Content of a project by hash."""
+        row = self._database.reader.row(CONTENT, {"project_id": project_id, "sha256": bytes.fromhex(sha256)})
+        return row[0] if row else None
+
+    async def content_size(self, project_id: str, sha256: str) -> int | None:
+        """Length in bytes of content of a project by hash, or None when it has none of that hash."""
+        row = self._database.reader.row(CONTENT_SIZE, {"project_id": project_id, "sha256": bytes.fromhex(sha256)})
+        return row[0] if row else None
+
+    async def list(self, project_id: str, author: str, field: str, before: int, limit: int) -> Sequence[Draft]:
+        """Versions below ``before``, newest first; at most ``limit``, of an author or a field if these are given."""
+        query = (
+            _DRAFT.where(t.draft.c.project_id == project_id, t.draft.c.version_number < before)
+            .order_by(t.draft.c.version_number.desc())
+            .limit(limit)
+        )
+        if author:
+            query = query.where(t.draft.c.author_subject == author)
+        if field:
+            query = query.where(
+                exists().where(
+                    t.draft_change.c.project_id == t.draft.c.project_id,
+                    t.draft_change.c.version_number == t.draft.c.version_number,
+                    t.draft_change.c.field == field,
+                )
+            )
+        rows = await self._database.fetch(query)
+        if not rows:
+            return []
+        versions = [row[1] for row in rows]
+        changes: defaultdict[int, list[FieldChange]] = defaultdict(list)
+        of_page = _CHANGE.where(
+            t.draft_change.c.project_id == project_id, t.draft_change.c.version_number.in_(versions)
+        ).order_by(t.draft_change.c.field)
+        for row in await self._database.fetch(of_page):
+            changes[row[0]].append(_to_change(tuple(row)))
+        return [to_draft(tuple(row), changes[row[1]]) for row in rows]

@@ -1,0 +1,80 @@
+"""Database rules that make the log, the versions and the grants append-only, whatever the program does.
+
+An UPDATE or DELETE trigger alone is not enough on SQLite: ``INSERT OR REPLACE`` slips past both. So an entry's insert
+must also name the next sequence number and the leaf of the entry before, and a version's change must be made under the
+lock that its field row shows. The server checks the guards at start and refuses to serve without them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from foundry.store.sqlite import SqliteConnection
+
+_APPEND_ONLY = ("log_entry", "lock_grant", "draft", "draft_change", "content")
+
+
+def _refuse(table: str, verb: str) -> str:
+    return (
+        f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+    )
+
+
+def _refuse_replace(table: str, *key: str) -> str:
+    same = " AND ".join(f"{column} = NEW.{column}" for column in key)
+    return (
+        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
+        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same}) "
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+    )
+
+
+#: Name of each guard and the SQL that makes it.
+SQLITE_GUARDS: dict[str, str] = {
+    **{f"{table}_no_{verb.lower()}": _refuse(table, verb) for table in _APPEND_ONLY for verb in ("UPDATE", "DELETE")},
+    "log_entry_contiguous": (
+        "CREATE TRIGGER log_entry_contiguous BEFORE INSERT ON log_entry "
+        "WHEN NEW.sequence IS NOT 1 + coalesce((SELECT max(sequence) FROM log_entry WHERE log = NEW.log), 0) "
+        "OR NEW.prev IS NOT coalesce((SELECT leaf FROM log_entry WHERE log = NEW.log ORDER BY sequence DESC LIMIT 1), "
+        "zeroblob(32)) "
+        "BEGIN SELECT RAISE(ABORT, 'log_entry does not continue its log'); END"
+    ),
+    "lock_grant_no_replace": _refuse_replace("lock_grant", "project_id", "field", "fence"),
+    "draft_contiguous": (
+        "CREATE TRIGGER draft_contiguous BEFORE INSERT ON draft "
+        "WHEN NEW.version_number IS NOT 1 + coalesce((SELECT max(version_number) FROM draft "
+        "WHERE project_id = NEW.project_id), 0) "
+        "BEGIN SELECT RAISE(ABORT, 'draft does not continue its project'); END"
+    ),
+    "draft_change_no_replace": _refuse_replace("draft_change", "project_id", "field", "version_number"),
+    "draft_change_under_lock": (
+        "CREATE TRIGGER draft_change_under_lock BEFORE INSERT ON draft_change "
+        "WHEN NOT EXISTS (SELECT 1 FROM field WHERE project_id = NEW.project_id AND name = NEW.field "
+        "AND session_id = NEW.session_id AND holder_subject = NEW.subject AND fence = NEW.fence "
+        "AND lock_id = NEW.lock_id AND last_changed_version = NEW.version_number) "
+        "BEGIN SELECT RAISE(ABORT, 'draft_change is not made under its lock'); END"
+    ),
+    "content_no_replace": (
+        "CREATE TRIGGER content_no_replace BEFORE INSERT ON content WHEN EXISTS (SELECT 1 FROM content "
+        "WHERE project_id = NEW.project_id AND sha256 = NEW.sha256 AND data IS NOT NEW.data) "
+        "BEGIN SELECT RAISE(ABORT, 'content is append-only'); END"
+    ),
+    "field_no_delete": _refuse("field", "DELETE"),
+    "field_fence_rises": (
+        "CREATE TRIGGER field_fence_rises BEFORE UPDATE ON field WHEN NEW.fence < OLD.fence "
+        "OR NEW.fence > OLD.fence + 1 "
+        "OR (NEW.fence > OLD.fence AND OLD.session_id IS NOT NULL) "
+        "OR (NEW.fence = OLD.fence AND NEW.session_id IS NOT NULL AND NEW.session_id IS NOT OLD.session_id) "
+        "BEGIN SELECT RAISE(ABORT, 'a field changes hands only by a new grant of a free field'); END"
+    ),
+}
+
+
+def missing_sqlite_guards(connection: SqliteConnection) -> list[str]:
+    """Names of guards that are absent, or whose SQL is not the expected one."""
+    found = {
+        row[0]: row[1] for row in connection.rows_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+    }
+    return [name for name, sql in SQLITE_GUARDS.items() if found.get(name) != sql]

@@ -1,0 +1,13 @@
+"""Alembic's entry point: runs the migrations on the connection that ``Database`` hands over."""
+
+from alembic import context
+
+from foundry.store.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transaction_per_migration=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

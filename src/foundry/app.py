@@ -33,7 +33,7 @@ from foundry.rpc.draft import DraftServicer
 from foundry.rpc.encoding import EventEncoder
 from foundry.rpc.lock import LockServicer
 from foundry.rpc.project import ProjectServicer
-from foundry.rpc.server import build_server, credentials, set_serving
+from foundry.rpc.server import bind, build_server, set_serving
 from foundry.rpc.session import SessionServicer
 from foundry.rpc.stream import StreamParts
 from foundry.rpc.validation import Pages
@@ -85,9 +85,7 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
 
         denials = Denials(lane, clock)
         stack.push_async_callback(denials.flush)
-        locks = LockManager(
-            lane, projects, fields, MemoryLockRegistry(clock), denials, idle_limit_us=idle_limit_us
-        )
+        locks = LockManager(lane, projects, fields, MemoryLockRegistry(clock), denials, idle_limit_us=idle_limit_us)
         draft_manager = DraftManager(
             lane, projects, fields, drafts, workers, limits=limits, idle_limit_us=idle_limit_us
         )
@@ -120,16 +118,14 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
         session_servicer = SessionServicer(sessions, pages, parts, epoch=epoch)
         audit = AuditManager(projects, entries, epoch=epoch, administrators=frozenset(settings.administrators))
         servicers = {
-            "ProjectService": ProjectServicer(
-                ProjectManager(lane, projects, instance_id=database.instance_id), pages
-            ),
+            "ProjectService": ProjectServicer(ProjectManager(lane, projects, instance_id=database.instance_id), pages),
             "DraftService": draft_servicer,
             "LockService": LockServicer(locks, pages, epoch=epoch),
             "SessionService": session_servicer,
             "AuditService": AuditServicer(audit, pages, epoch=epoch),
         }
         server, healthy = build_server(calls, servicers, limits)
-        address = _bind(server, settings)
+        address = bind(server, settings.listen, settings.tls_cert_file, settings.tls_key_file)
 
         for work in (
             hub.run(),
@@ -164,27 +160,13 @@ def _verifier(settings: ServerSettings, clock: Clock) -> JwtVerifier:
     return JwtVerifier(make_dev_key(settings.data_dir), issuer=DEV_ISSUER, audience=DEV_AUDIENCE, clock=clock)
 
 
-def _bind(server: Any, settings: ServerSettings) -> str:
-    secure = credentials(settings.tls_cert_file, settings.tls_key_file)
-    try:
-        if secure:
-            port = server.add_secure_port(settings.listen, secure)
-        else:
-            port = server.add_insecure_port(settings.listen)
-    except RuntimeError as error:
-        raise StartupError(f"cannot listen on {settings.listen}: is something else there?") from error
-    if settings.listen.startswith("unix:"):
-        return settings.listen
-    return f"{settings.listen.rpartition(':')[0]}:{port}"
-
-
 async def _supervised(work: Coroutine[Any, Any, None]) -> None:
     """A task of the server that fails takes the server with it: a half-alive server would hold locks for ever."""
     try:
         await work
     except asyncio.CancelledError:
         raise
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever it was
         _log.exception("server_task_failed")
         signal.raise_signal(signal.SIGTERM)
 

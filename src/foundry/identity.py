@@ -187,7 +187,7 @@ def _load_dev_key(data_dir: Path) -> Ed25519PrivateKey:
             raise StartupError(f"{path} can be read by others: chmod 600 it, or delete it to make a new one")
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError as error:
-        raise StartupError(f"there is no development key in {data_dir}: start `foundry serve --dev` there first") from error
+        raise StartupError(f"no development key in {data_dir}: start `foundry serve --dev` there first") from error
     except (OSError, ValueError) as error:
         raise StartupError(f"{path} cannot be read") from error
     if not isinstance(key, Ed25519PrivateKey):
@@ -196,7 +196,13 @@ def _load_dev_key(data_dir: Path) -> Ed25519PrivateKey:
 
 
 def mint_dev_token(
-    data_dir: Path, *, subject: str, kind: str = "human", on_behalf_of: str = "", name: str = "", ttl_seconds: int = 3600
+    data_dir: Path,
+    *,
+    subject: str,
+    kind: str = "human",
+    on_behalf_of: str = "",
+    name: str = "",
+    ttl_seconds: int = 3600,
 ) -> str:
     """Sign a token with the development key.
 
@@ -228,5 +234,7 @@ def mint_dev_token(
     try:
         _Claims.model_validate(payload)
     except ValidationError as error:
-        raise StartupError("subject has 1 to 200 characters, name at most 200, kind is human, agent or service") from error
+        raise StartupError(
+            "a subject has 1 to 200 characters, a name at most 200; kind: human, agent, service"
+        ) from error
     return jwt.encode(payload, _load_dev_key(data_dir), algorithm="EdDSA")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from pathlib import Path  # noqa: TC003 - pydantic reads the annotation
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -83,14 +83,14 @@ class ServerSettings(BaseSettings):
     allow_plaintext: bool = False
     token_public_key_file: Path | None = None
     token_issuer: str = ""
-    token_audience: str = "foundry"
+    token_audience: str = "foundry"  # noqa: S105 - whom tokens are for, not a token
     #: Subjects that may read the instance log.
     administrators: tuple[str, ...] = ()
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     log_json: bool = False
-    limits: Limits = Limits()  # type: ignore[call-arg]  # every field has a default
-    liveness: Liveness = Liveness()  # type: ignore[call-arg]  # every field has a default
-    fanout: Fanout = Fanout()  # type: ignore[call-arg]  # every field has a default
+    limits: Limits = Limits()
+    liveness: Liveness = Liveness()
+    fanout: Fanout = Fanout()
 
     def check(self) -> None:
         """Refuse combinations that would be unsafe.
@@ -104,14 +104,18 @@ class ServerSettings(BaseSettings):
         if self.dev and self.token_public_key_file:
             raise StartupError("--dev makes its own signing key; leave --token-public-key out")
         if not self.dev and self.token_public_key_file is None:
-            raise StartupError("no tokens could be verified: give --token-public-key, or --dev for a try on this machine")
+            raise StartupError(
+                "no token could be verified: give --token-public-key, or --dev to try it on this machine"
+            )
         if not self.dev and not self.token_issuer:
             raise StartupError("--token-public-key needs --token-issuer: a token of another issuer must not count")
         if not _is_loopback(self.listen):
             if self.dev:
                 raise StartupError("--dev serves loopback addresses and Unix sockets only")
             if self.tls_cert_file is None and not self.allow_plaintext:
-                raise StartupError(f"plaintext on {self.listen} would show tokens to the network: give --tls-cert and --tls-key")
+                raise StartupError(
+                    f"plaintext on {self.listen} would show tokens to the network: give --tls-cert and --tls-key"
+                )
 
 
 def _is_loopback(listen: str) -> bool:

@@ -75,8 +75,8 @@ class MemoryPresenceRegistry:
         if not sessions:
             self._projects.pop(project_id, None)
 
-    async def list(self, project_id: str) -> list[Presence]:
-        """See ``PresenceRegistry.list``."""
+    async def present(self, project_id: str) -> list[Presence]:
+        """See ``PresenceRegistry.present``."""
         sessions = self._projects.get(project_id, {})
         return [sessions[session_id] for session_id in sorted(sessions)]
 
@@ -93,7 +93,7 @@ class MemoryEventBus:
             for receiver in self._receivers:
                 try:
                     receiver(entry)
-                except Exception:
+                except Exception:  # noqa: BLE001 - one receiver must not starve the others
                     _log.exception("receiver_failed", log=entry.log, sequence=entry.sequence)
 
     def subscribe(self, receiver: Callable[[Entry], None]) -> None:

@@ -52,7 +52,7 @@ class PresenceRegistry(Protocol):
         """Take a session away; nothing happens if it is gone already."""
         ...
 
-    async def list(self, project_id: str) -> list[Presence]:
+    async def present(self, project_id: str) -> list[Presence]:
         """Everybody in the project, by session age."""
         ...
 

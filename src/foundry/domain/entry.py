@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from foundry.domain.principal import Principal
@@ -11,7 +12,7 @@ from foundry.domain.principal import Principal
 INSTANCE_LOG = "instance"
 
 #: A value of an entry's data: what RFC 8785 can carry without floats.
-Value = str | int | bool | None | list["Value"] | dict[str, "Value"]
+Value = str | int | bool | None | Sequence["Value"] | Mapping[str, "Value"]
 
 
 class Event(enum.StrEnum):
@@ -53,7 +54,7 @@ class NewEntry:
 
     event: Event
     actor: Principal
-    data: dict[str, Value]
+    data: Mapping[str, Value]
     text: dict[str, str] = field(default_factory=dict)
     session_id: str = ""
     request_id: str = ""

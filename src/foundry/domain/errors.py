@@ -396,7 +396,7 @@ class AlreadyOpen(FoundryError):
 
 
 class SessionEnded(FoundryError):
-    """Why the server ended a stream: SESSION_SUPERSEDED, SESSION_SILENT, SLOW_CONSUMER, SESSION_ENDED or ACCESS_LOST."""
+    """Why a stream was ended: SESSION_SUPERSEDED, SESSION_SILENT, SLOW_CONSUMER, SESSION_ENDED or ACCESS_LOST."""
 
     def __init__(self, reason: str, message: str, session_id: str = "") -> None:
         super().__init__(message, session_id=session_id)

@@ -117,6 +117,4 @@ class ServerGoing:
     retry_after_ms: int
 
 
-SessionEvent = (
-    EntryEvent | PresenceEvent | Opened | SnapshotPage | CaughtUp | Tick | IdleWarning | Resync | ServerGoing
-)
+SessionEvent = EntryEvent | PresenceEvent | Opened | SnapshotPage | CaughtUp | Tick | IdleWarning | Resync | ServerGoing

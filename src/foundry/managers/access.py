@@ -29,9 +29,7 @@ def authorize(unit: UnitOfWork, caller: Caller, action: Action) -> tuple[Project
     return project, member
 
 
-async def readable(
-    projects: SqlAlchemyProjectRepository, caller: Caller, project_id: str
-) -> tuple[Project, Member]:
+async def readable(projects: SqlAlchemyProjectRepository, caller: Caller, project_id: str) -> tuple[Project, Member]:
     """Project and membership of the caller, if they may read it; outside of operations.
 
     Raises:

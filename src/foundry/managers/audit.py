@@ -38,7 +38,7 @@ class AuditManager:
         self._epoch = epoch
         self._administrators = administrators
 
-    async def list(
+    async def list_entries(
         self, caller: Caller, log: str, *, after: int, limit: int, events: Sequence[str], actor: str
     ) -> tuple[list[Entry], Position]:
         """Entries behind ``after`` in order, at most ``limit``, and the head of the log.
@@ -53,4 +53,4 @@ class AuditManager:
         else:
             await readable(self._projects, caller, log)
         head = Position(self._epoch, await self._entries.last_sequence(log))
-        return await self._entries.list(log, after, limit, events, actor), head
+        return await self._entries.page(log, after, limit, events, actor), head

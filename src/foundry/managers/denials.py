@@ -15,6 +15,7 @@ from foundry.store.unit_of_work import Needs
 
 if TYPE_CHECKING:
     from foundry.clock import Clock
+    from foundry.domain.entry import Value
     from foundry.store.lane import WriteLane
     from foundry.store.unit_of_work import UnitOfWork
 
@@ -72,15 +73,15 @@ class Denials:
     async def _write_locks(self, project_id: str, counts: list[tuple[str, str, int]], window_ms: int) -> None:
         def decide(unit: UnitOfWork) -> None:
             for field, subject, count in counts:
-                data = {"field": field, "count": count, "window_ms": window_ms, "subject": subject}
-                unit.record(entry(Event.LOCK_DENIED, SERVER, dict(data)))
+                data: dict[str, Value] = {"field": field, "count": count, "window_ms": window_ms, "subject": subject}
+                unit.record(entry(Event.LOCK_DENIED, SERVER, data))
 
         await self._lane.submit(Needs(project_id), decide)
 
     async def _write_tokens(self, tokens: Counter[str], window_ms: int) -> None:
         def decide(unit: UnitOfWork) -> None:
             for cause, count in sorted(tokens.items()):
-                data = {"count": count, "window_ms": window_ms, "cause": cause}
-                unit.record(entry(Event.AUTHENTICATION_FAILED, SERVER, dict(data)), INSTANCE_LOG)
+                data: dict[str, Value] = {"count": count, "window_ms": window_ms, "cause": cause}
+                unit.record(entry(Event.AUTHENTICATION_FAILED, SERVER, data), INSTANCE_LOG)
 
         await self._lane.submit(Needs(instance_log=True), decide)

@@ -304,12 +304,12 @@ class DraftManager:
             raise LookupError(f"content {digest.sha256} of a saved version is missing")
         return FieldValue(digest, content)
 
-    async def list(
+    async def list_drafts(
         self, caller: Caller, project_id: str, *, author: str, field: str, before: int, limit: int
     ) -> Sequence[Draft]:
         """Versions below ``before``, newest first; at most ``limit``."""
         await readable(self._projects, caller, project_id)
-        return await self._drafts.list(project_id, author, field, before, limit)
+        return await self._drafts.page(project_id, author, field, before, limit)
 
     async def compare_versions(
         self,

@@ -8,6 +8,8 @@ from foundry.domain.entry import Event, NewEntry, Value
 from foundry.domain.principal import SYSTEM, Caller
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from foundry.domain.lock import Lock, ReleaseReason
     from foundry.domain.project import Policy
 
@@ -18,7 +20,7 @@ SERVER = Caller(SYSTEM)
 def entry(
     event: Event,
     caller: Caller,
-    data: dict[str, Value],
+    data: Mapping[str, Value],
     *,
     session_id: str = "",
     request_id: str = "",

@@ -100,9 +100,7 @@ class SessionHub:
         position = await self._state.position(session.project_id)
         live.send(
             self._encode(
-                Opened(
-                    session.session_id, attached.secret, attachment, position, resync, attached.member.role.value
-                )
+                Opened(session.session_id, attached.secret, attachment, position, resync, attached.member.role.value)
             )
         )
         await self._fill(live, missed)
@@ -126,9 +124,7 @@ class SessionHub:
         live.channel.flush()
         live.cursor = live.channel.head
         epoch = (await self._state.position(live.session.project_id)).epoch
-        missed, resync = await self._state.missed(
-            live.session.project_id, Position(epoch, live.seen_sequence)
-        )
+        missed, resync = await self._state.missed(live.session.project_id, Position(epoch, live.seen_sequence))
         if missed is None or resync:
             live.send(self._encode(self._state.resync(ResyncReason.SLOW_READER)))
             missed = None
@@ -139,6 +135,10 @@ class SessionHub:
     def heard(self, live: LiveSession) -> None:
         """Note a message from the client."""
         live.heard_s = self._clock.monotonic_s()
+
+    def now_s(self) -> float:
+        """The hub's monotonic clock, seconds."""
+        return self._clock.monotonic_s()
 
     async def show(self, live: LiveSession, shown: Activity) -> None:
         """Show the others what a session is at; latest wins."""
@@ -259,10 +259,7 @@ class SessionHub:
             why = CloseReason.TOKEN_EXPIRED
         elif now_s - live.heard_s > self._liveness.silence_limit_s:
             why = CloseReason.HEARTBEAT
-        elif (
-            live.writing_since_s is not None
-            and now_s - live.writing_since_s > self._liveness.slow_consumer_limit_s
-        ):
+        elif live.writing_since_s is not None and now_s - live.writing_since_s > self._liveness.slow_consumer_limit_s:
             why = CloseReason.SLOW_CONSUMER
         if why:
             # The entry of the close ends the stream; while the store is away the next sweep tries again.
@@ -296,7 +293,7 @@ async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
         await work
     except FoundryError as error:
         _log.warning("session_task_failed", reason=error.reason)
-    except Exception:
+    except Exception:  # noqa: BLE001 - nobody awaits it
         _log.exception("session_task_failed")
 
 

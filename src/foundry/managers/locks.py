@@ -91,9 +91,7 @@ class LockManager:
             SessionClosed, ProjectFrozen, ProjectArchived, FieldNameConflict, LimitExceeded: See the contract.
         """
         check_field_name(field)
-        claimed = await self._registry.acquire(
-            project_id, field, caller.principal.subject, session_id, _CLAIM_TTL_S
-        )
+        claimed = await self._registry.acquire(project_id, field, caller.principal.subject, session_id, _CLAIM_TTL_S)
         if not claimed:
             await self._check_not_held(caller, project_id, field, session_id)
 
@@ -139,9 +137,7 @@ class LockManager:
         except BaseException:
             await self._registry.release(project_id, field, session_id, 0)
             raise
-        await self._registry.confirm(
-            project_id, field, caller.principal.subject, session_id, result.lock.fencing_token
-        )
+        await self._registry.confirm(project_id, field, caller.principal.subject, session_id, result.lock.fencing_token)
         return result
 
     async def _check_not_held(self, caller: Caller, project_id: str, field: str, session_id: str) -> None:
@@ -154,9 +150,7 @@ class LockManager:
             self._denials.lock_denied(project_id, field, caller.principal.subject)
             raise LockHeld([state.lock], same_principal=state.lock.holder.same_actor(caller.principal))
 
-    async def renew(
-        self, caller: Caller, project_id: str, session_id: str, field: str, fencing_token: int
-    ) -> Lock:
+    async def renew(self, caller: Caller, project_id: str, session_id: str, field: str, fencing_token: int) -> Lock:
         """Put off the idle release. Not logged, and written at most every five seconds.
 
         Raises:
@@ -208,9 +202,7 @@ class LockManager:
         request = request_key(
             caller.principal, "ReleaseLock", request_id, [project_id, session_id, field, fencing_token]
         )
-        needs = Needs(
-            project_id, caller.principal.subject, sessions=(session_id,), fields=(field,), request=request
-        )
+        needs = Needs(project_id, caller.principal.subject, sessions=(session_id,), fields=(field,), request=request)
         return await self._lane.submit(needs, decide)
 
     # --- others ---
@@ -240,9 +232,7 @@ class LockManager:
             if state.lock is None or state.lock.fencing_token != fencing_token:
                 raise LockLost(field, fencing_token, state.lock, state.fence)
             check_breaking(member, state.lock)
-            sequence = release(
-                unit, caller, state.lock, ReleaseReason.FORCED, reason=reason, request_id=request_id
-            )
+            sequence = release(unit, caller, state.lock, ReleaseReason.FORCED, reason=reason, request_id=request_id)
             return unit.remember(ReleaseResult(state.lock, sequence))
 
         check_field_name(field)
@@ -263,7 +253,7 @@ class LockManager:
             raise NotFound("lock", field)
         return state.lock
 
-    async def list(self, caller: Caller, project_id: str, after: str, limit: int) -> list[Lock]:
+    async def list_locks(self, caller: Caller, project_id: str, after: str, limit: int) -> list[Lock]:
         """Held locks by field, from behind the field ``after``; at most ``limit``."""
         await readable(self._projects, caller, project_id)
         return await self._fields.locks(project_id, after, limit)
@@ -284,7 +274,12 @@ class LockManager:
 
     def follow(self, bus: EventBus) -> None:
         """Let the registry forget what the log says was released."""
-        bus.subscribe(lambda entry: self._released.put_nowait(entry) if entry.new.event is Event.LOCK_RELEASED else None)
+
+        def receive(entry: Entry) -> None:
+            if entry.new.event is Event.LOCK_RELEASED:
+                self._released.put_nowait(entry)
+
+        bus.subscribe(receive)
 
     async def run(self) -> None:
         """Keep the registry in step with the log, for as long as the server runs."""

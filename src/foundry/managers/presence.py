@@ -19,25 +19,25 @@ class PresenceBoard:
 
     async def put(self, project_id: str, here: Presence, version: int) -> PresenceEvent | None:
         """Show a session; returns the difference, numbered ``version``, or None when nothing changed."""
-        before = await self._registry.list(project_id)
+        before = await self._registry.present(project_id)
         if here in before:
             return None
         await self._registry.put(project_id, here)
         subject = here.principal.subject
         first = all(other.principal.subject != subject for other in before)
-        return PresenceEvent(version, False, (here,), joined=(subject,) if first else ())
+        return PresenceEvent(version, snapshot=False, sessions=(here,), joined=(subject,) if first else ())
 
     async def remove(self, project_id: str, session_id: str, version: int) -> PresenceEvent | None:
         """Take a session away; returns the difference, or None when it was not there."""
-        before = await self._registry.list(project_id)
+        before = await self._registry.present(project_id)
         gone = next((other for other in before if other.session_id == session_id), None)
         if gone is None:
             return None
         await self._registry.remove(project_id, session_id)
         subject = gone.principal.subject
         last = all(other.principal.subject != subject for other in before if other is not gone)
-        return PresenceEvent(version, False, (), gone=(session_id,), left=(subject,) if last else ())
+        return PresenceEvent(version, snapshot=False, sessions=(), gone=(session_id,), left=(subject,) if last else ())
 
     async def snapshot(self, project_id: str, version: int) -> PresenceEvent:
         """Everybody."""
-        return PresenceEvent(version, True, tuple(await self._registry.list(project_id)))
+        return PresenceEvent(version, snapshot=True, sessions=tuple(await self._registry.present(project_id)))

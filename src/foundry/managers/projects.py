@@ -23,6 +23,7 @@ from foundry.store.unit_of_work import Needs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from foundry.domain.entry import Value
     from foundry.domain.principal import Caller
     from foundry.domain.project import ProjectFilter
     from foundry.store.lane import WriteLane
@@ -81,23 +82,19 @@ class ProjectManager:
         def decide(unit: UnitOfWork) -> Project:
             if (done := unit.replay(Project)) is not None:
                 return done
-            project = Project(
-                project_id, name, description, labels or {}, policy, principal, unit.now_us, unit.now_us
-            )
+            project = Project(project_id, name, description, labels or {}, policy, principal, unit.now_us, unit.now_us)
             owner = Member(project_id, principal.subject, Role.OWNER, principal.display_name, unit.now_us)
             unit.add_log(project_id)
             unit.put_project(project)
             unit.put_member(owner)
             unit.record(genesis(self._instance_id))
-            created = entry(
-                Event.PROJECT_CREATED, caller, {"project_id": project_id}, request_id=request_id, name=name
-            )
+            created = entry(Event.PROJECT_CREATED, caller, {"project_id": project_id}, request_id=request_id, name=name)
             unit.record(created)
             unit.record(entry(Event.MEMBER_SET, caller, _member_data(principal.subject, None, Role.OWNER)))
             unit.record(created, INSTANCE_LOG)
             return unit.remember(project)
 
-        command = [name, description, dict(labels or {}), asdict(policy)]
+        command: Value = [name, description, labels or {}, asdict(policy)]
         request = request_key(principal, "CreateProject", request_id, command)
         return await self._lane.submit(Needs(project_id, instance_log=True, request=request), decide)
 
@@ -105,12 +102,9 @@ class ProjectManager:
         """A project with the caller's membership."""
         return await readable(self._projects, caller, project_id)
 
-    async def list(self, caller: Caller, wanted: ProjectFilter, after: str, limit: int) -> list[Project]:
+    async def list_projects(self, caller: Caller, wanted: ProjectFilter, after: str, limit: int) -> list[Project]:
         """The caller's projects by age, from behind the id ``after``; at most ``limit``."""
-        found = await self._projects.list_for(caller.principal.subject, wanted, after, limit)
-        if caller.principal.kind is not PrincipalKind.AGENT:
-            return found
-        return [project for project in found if project.policy.agent_access is not AgentAccess.DENY]
+        return await self._projects.list_for(caller.principal, wanted, after, limit)
 
     async def update(
         self,
@@ -141,12 +135,10 @@ class ProjectManager:
             updated = self._change(unit, caller, project, change, reason=reason, request_id=request_id)
             return unit.remember(updated)
 
-        command = [project_id, asdict(change), etag, reason]
+        command: Value = [project_id, asdict(change), etag, reason]
         request = request_key(caller.principal, "UpdateProject", request_id, command)
         policy = change.policy is not None
-        needs = Needs(
-            project_id, caller.principal.subject, all_fields=policy, all_sessions=policy, request=request
-        )
+        needs = Needs(project_id, caller.principal.subject, all_fields=policy, all_sessions=policy, request=request)
         return await self._lane.submit(needs, decide)
 
     def _change(
@@ -168,12 +160,10 @@ class ProjectManager:
         if new:
             text = {"name": updated.name} if "name" in new else {}
             data = {"changed": [*sorted(new)]}
-            unit.record(
-                entry(Event.PROJECT_UPDATED, caller, dict(data), reason=reason, request_id=request_id, **text)
-            )
+            unit.record(entry(Event.PROJECT_UPDATED, caller, data, reason=reason, request_id=request_id, **text))
         if policy != project.policy:
             rules = {"before": policy_data(project.policy), "after": policy_data(policy)}
-            unit.record(entry(Event.POLICY_CHANGED, caller, dict(rules), reason=reason, request_id=request_id))
+            unit.record(entry(Event.POLICY_CHANGED, caller, rules, reason=reason, request_id=request_id))
             if policy.agent_access is not AgentAccess.EDIT:
                 _release_of(unit, caller, lambda kind, _: kind is PrincipalKind.AGENT)
             if policy.agent_access is AgentAccess.DENY:
@@ -186,16 +176,20 @@ class ProjectManager:
         self, caller: Caller, project_id: str, *, etag: str = "", reason: str = "", request_id: str = ""
     ) -> Project:
         """Make a project read-only and hide it; releases its locks. Archiving an archived one changes nothing."""
-        return await self._set_archived(caller, project_id, True, etag=etag, reason=reason, request_id=request_id)
+        return await self._set_archived(
+            caller, project_id, archived=True, etag=etag, reason=reason, request_id=request_id
+        )
 
     async def unarchive(
         self, caller: Caller, project_id: str, *, etag: str = "", reason: str = "", request_id: str = ""
     ) -> Project:
         """Take a project out of the archive; its state stays what it was."""
-        return await self._set_archived(caller, project_id, False, etag=etag, reason=reason, request_id=request_id)
+        return await self._set_archived(
+            caller, project_id, archived=False, etag=etag, reason=reason, request_id=request_id
+        )
 
     async def _set_archived(
-        self, caller: Caller, project_id: str, archived: bool, *, etag: str, reason: str, request_id: str  # noqa: FBT001
+        self, caller: Caller, project_id: str, *, archived: bool, etag: str, reason: str, request_id: str
     ) -> Project:
         event = Event.PROJECT_ARCHIVED if archived else Event.PROJECT_UNARCHIVED
 
@@ -265,7 +259,7 @@ class ProjectManager:
                     _release_of(unit, caller, lambda _, holder: holder == subject)
             return unit.remember(new)
 
-        command = [project_id, subject, role.value, display_name, reason]
+        command: Value = [project_id, subject, role.value, display_name, reason]
         request = request_key(caller.principal, "SetMember", request_id, command)
         needs = Needs(project_id, all_members=True, all_fields=True, request=request)
         return await self._lane.submit(needs, decide)
@@ -293,7 +287,7 @@ class ProjectManager:
                 _check_other_owner(unit, subject)
             unit.remove_member(member)
             data = {"subject": subject, "before": f"ROLE_{member.role.value}"}
-            unit.record(entry(Event.MEMBER_REMOVED, caller, dict(data), reason=reason, request_id=request_id))
+            unit.record(entry(Event.MEMBER_REMOVED, caller, data, reason=reason, request_id=request_id))
             for session in unit.sessions:
                 close(unit, caller, session, CloseReason.ACCESS_LOST)
             return unit.remember(Removed())
@@ -302,7 +296,7 @@ class ProjectManager:
         needs = Needs(project_id, all_members=True, sessions_of=subject, request=request)
         await self._lane.submit(needs, decide)
 
-    async def members(self, caller: Caller, project_id: str, after: str, limit: int) -> list[Member]:
+    async def list_members(self, caller: Caller, project_id: str, after: str, limit: int) -> list[Member]:
         """Members by subject, from behind ``after``; at most ``limit``."""
         await readable(self._projects, caller, project_id)
         return await self._projects.members(project_id, after, limit)

@@ -124,7 +124,7 @@ def _write(
     unit: UnitOfWork, caller: Caller, command: SaveCommand, effective: Sequence[Change], *, idle_limit_us: int
 ) -> SaveResult:
     session, locks = _holding(unit, caller, command, idle_limit_us=idle_limit_us)
-    draft = _add_draft(unit, caller, command, session, locks, effective) if effective else None
+    draft = _add_draft(unit, caller, command, session, locks, effective=effective) if effective else None
     released: list[Lock] = []
     if command.keep_locks:
         for name in sorted(locks):
@@ -182,6 +182,7 @@ def _add_draft(
     command: SaveCommand,
     session: Session,
     locks: dict[str, Lock],
+    *,
     effective: Sequence[Change],
 ) -> Draft:
     project = unit.project
@@ -191,9 +192,7 @@ def _add_draft(
         state = unit.field(change.field)
         new, lock = change.new, locks[change.field]
         digest = (
-            FieldDigest(
-                change.field, new.kind, new.media_type, new.sha256, new.size, version, caller.principal.subject
-            )
+            FieldDigest(change.field, new.kind, new.media_type, new.sha256, new.size, version, caller.principal.subject)
             if new
             else None
         )

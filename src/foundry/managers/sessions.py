@@ -107,7 +107,7 @@ class SessionManager:
             old = self._resumable(unit, caller, wanted) if wanted.resume_session_id else None
             if old and old.state is not SessionState.CLOSED:
                 session = self._resume(unit, caller, old, wanted, _hash(secret))
-                return AttachedSession(session, secret, True, project, member)
+                return AttachedSession(session, secret, resumed=True, project=project, member=member)
             superseded = [
                 other
                 for other in unit.sessions
@@ -118,7 +118,7 @@ class SessionManager:
             if unit.open_session_count - len(superseded) >= self._sessions_max:
                 raise LimitExceeded("sessions in a project", self._sessions_max, retry_after_s=30.0)
             session = self._new(unit, caller, wanted, _hash(secret))
-            return AttachedSession(session, secret, False, project, member)
+            return AttachedSession(session, secret, resumed=False, project=project, member=member)
 
         needs = Needs(
             wanted.project_id,
@@ -153,8 +153,12 @@ class SessionManager:
             detach_time_us=0,
         )
         unit.put_session(session)
-        data = {"session_id": session.session_id, "stream_epoch": session.stream_epoch, "peer": caller.peer}
-        unit.record(entry(Event.SESSION_RESUMED, caller, dict(data), session_id=session.session_id))
+        data: dict[str, Any] = {
+            "session_id": session.session_id,
+            "stream_epoch": session.stream_epoch,
+            "peer": caller.peer,
+        }
+        unit.record(entry(Event.SESSION_RESUMED, caller, data, session_id=session.session_id))
         return session
 
     def _new(self, unit: UnitOfWork, caller: Caller, wanted: OpenSession, secret_hash: bytes) -> Session:
@@ -205,11 +209,7 @@ class SessionManager:
 
         def decide(unit: UnitOfWork) -> bool:
             current = unit.session(session.session_id)
-            if (
-                current is None
-                or current.state is SessionState.CLOSED
-                or current.stream_epoch != session.stream_epoch
-            ):
+            if current is None or current.state is SessionState.CLOSED or current.stream_epoch != session.stream_epoch:
                 return False
             close(unit, by or SERVER, current, why)
             return True
@@ -245,7 +245,7 @@ class SessionManager:
         )
         return await self._lane.submit(needs, decide)
 
-    async def list(self, caller: Caller, project_id: str, after: str, limit: int) -> list[Session]:
+    async def list_sessions(self, caller: Caller, project_id: str, after: str, limit: int) -> list[Session]:
         """Open sessions by age, from behind the id ``after``; at most ``limit``."""
         await readable(self._projects, caller, project_id)
         return await self._sessions.open_in(project_id, after, limit)

@@ -43,9 +43,7 @@ class StateReader:
         """The newest position of a project's log."""
         return Position(self._database.epoch, await self._entries.last_sequence(project_id))
 
-    async def missed(
-        self, project_id: str, after: Position | None
-    ) -> tuple[list[Entry] | None, ResyncReason | None]:
+    async def missed(self, project_id: str, after: Position | None) -> tuple[list[Entry] | None, ResyncReason | None]:
         """Entries behind a position; or None, and why there must be a snapshot instead."""
         if after is None:
             return None, ResyncReason.NEW

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coreason.foundry.v1 import audit_pb2 as pb
-
 from foundry.domain.entry import Event
 from foundry.domain.errors import InvalidArgument
 from foundry.rpc import codec
@@ -39,7 +38,7 @@ class AuditServicer:
                 raise InvalidArgument("events", f"{event[:100]!r} is no event of the log")
         bound = ("ListEntries", request.project_id, request.after_sequence, events, request.actor)
         after = self._pages.read(request.page_token, request.after_sequence, *bound)
-        found, head = await self._audit.list(
+        found, head = await self._audit.list_entries(
             caller, request.project_id, after=after, limit=size + 1, events=events, actor=request.actor
         )
         more = self._pages.issue(found[size - 1].sequence, *bound) if len(found) > size else ""

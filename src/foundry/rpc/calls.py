@@ -83,13 +83,11 @@ class Calls:
             began, caller = time.perf_counter(), None
             try:
                 caller = self.authenticate(context)
-                if isinstance(message, Unreadable):
-                    raise message.error
-                answer = await handler(message, caller)
+                answer = await handler(readable(message), caller)
             except asyncio.CancelledError:
                 _access(method, caller, began, "CANCELLED")
                 raise
-            except Exception as error:  # noqa: BLE001 - the error boundary
+            except Exception as error:
                 status = to_status(error)
                 _access(method, caller, began, getattr(error, "reason", "INTERNAL"))
                 await context.abort_with_status(rpc_status.to_status(status))
@@ -132,17 +130,12 @@ class Calls:
         Raises:
             Unauthenticated: TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED; counted in the instance log.
         """
-        token = _bearer(context)
         try:
-            if token is None:
-                raise Unauthenticated("TOKEN_MISSING", "send a bearer token in the authorization metadata")
-            verified = self._verifier.verify(token)
+            verified = self._verifier.verify(_bearer(context))
         except Unauthenticated as error:
             self._denials.authentication_failed(error.reason)
             raise
-        return Caller(
-            verified.principal, verified.expire_time_us, peer=context.peer() or "", correlation_id=new_id()
-        )
+        return Caller(verified.principal, verified.expire_time_us, peer=context.peer() or "", correlation_id=new_id())
 
     def refresh(self, caller: Caller, token: str) -> Caller:
         """The same caller with a newer token.
@@ -156,11 +149,22 @@ class Calls:
         return replace(caller, token_expire_time_us=verified.expire_time_us)
 
 
-def _bearer(context: Context) -> str | None:
+def readable(message: M | Unreadable) -> M:
+    """The message.
+
+    Raises:
+        MalformedMessage, MessageTooLarge: It could not be read.
+    """
+    if isinstance(message, Unreadable):
+        raise message.error
+    return message
+
+
+def _bearer(context: Context) -> str:
     for key, value in context.invocation_metadata() or ():
         if key == "authorization" and isinstance(value, str) and value[: len(_SCHEME)].lower() == _SCHEME:
             return value[len(_SCHEME) :].strip()
-    return None
+    raise Unauthenticated("TOKEN_MISSING", "send a bearer token in the authorization metadata")
 
 
 def _serialize(message: Message) -> bytes:
@@ -202,6 +206,4 @@ class _Authentication(grpc.aio.ServerInterceptor):
             async for answer in inner(requests, context):
                 yield answer
 
-        return grpc.stream_stream_rpc_method_handler(
-            guarded, handler.request_deserializer, handler.response_serializer
-        )
+        return grpc.stream_stream_rpc_method_handler(guarded, handler.request_deserializer, handler.response_serializer)

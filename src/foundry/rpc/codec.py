@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2, types_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2, types_pb2
 from foundry.content import Change as DeltaChange
 from foundry.domain.draft import DraftOrigin, SaveOutcome
 from foundry.domain.field import FieldKind
@@ -32,9 +32,11 @@ FIELD_KIND = {kind: draft_pb2.FieldKind.Value(f"FIELD_KIND_{kind.value}") for ki
 ORIGIN = {origin: draft_pb2.DraftOrigin.Value(f"DRAFT_ORIGIN_{origin.value}") for origin in DraftOrigin}
 OUTCOME = {outcome: draft_pb2.SaveOutcome.Value(f"SAVE_OUTCOME_{outcome.value}") for outcome in SaveOutcome}
 DELTA = {
-    change: draft_pb2.DeltaKind.Value(f"DELTA_KIND_{change.name}")
-    for change in DeltaChange
-    if change is not DeltaChange.UNCHANGED
+    DeltaChange.ADDED: draft_pb2.DELTA_KIND_ADDED,
+    DeltaChange.REMOVED: draft_pb2.DELTA_KIND_REMOVED,
+    DeltaChange.MODIFIED: draft_pb2.DELTA_KIND_MODIFIED,
+    # Equal bytes of another kind or media type: the field was changed, its text was not.
+    DeltaChange.UNCHANGED: draft_pb2.DELTA_KIND_MODIFIED,
 }
 
 
@@ -202,7 +204,7 @@ def delta(of: FieldDelta) -> draft_pb2.FieldDelta:
     """How a field differs."""
     return draft_pb2.FieldDelta(
         field=of.field,
-        kind=DELTA.get(of.text.change, draft_pb2.DELTA_KIND_MODIFIED),
+        kind=DELTA[of.text.change],
         unified=of.text.unified,
         added_lines=of.text.added_lines,
         removed_lines=of.text.removed_lines,

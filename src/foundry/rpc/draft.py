@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coreason.foundry.v1 import draft_pb2 as pb
-
 from foundry.domain.errors import InvalidArgument
 from foundry.managers.drafts import RequestedChange, SaveRequest
 from foundry.rpc import codec, validation
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from coreason.foundry.v1 import lock_pb2
-
     from foundry.domain.principal import Caller
     from foundry.managers.drafts import DraftManager
     from foundry.rpc.validation import Pages
@@ -63,7 +61,7 @@ class DraftServicer:
         size = self._pages.size(request.page_size)
         bound = ("ListDrafts", request.project_id, request.author, request.field)
         before = self._pages.read(request.page_token, _INT64_MAX, *bound)
-        found = await self._drafts.list(
+        found = await self._drafts.list_drafts(
             caller, request.project_id, author=request.author, field=request.field, before=before, limit=size + 1
         )
         more = self._pages.issue(found[size - 1].version_number, *bound) if len(found) > size else ""

@@ -1,12 +1,12 @@
-"""Session events as bytes: each is a complete ``ProjectSessionResponse`` with one event, so joined bytes are one too."""
+"""Session events as bytes: each is a ``ProjectSessionResponse`` with one event, and joined ones are one as well."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coreason.foundry.v1 import project_pb2, session_event_pb2, session_pb2
 from google.protobuf.duration_pb2 import Duration
 
+from coreason.foundry.v1 import project_pb2, session_event_pb2, session_pb2
 from foundry.domain.events import (
     CaughtUp,
     EntryEvent,
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 _ATTACHMENT = {
     attachment: session_event_pb2.Attachment.Value(f"ATTACHMENT_{attachment.value}") for attachment in Attachment
 }
-_RESYNC = {
-    reason: session_event_pb2.ResyncReason.Value(f"RESYNC_REASON_{reason.value}") for reason in ResyncReason
-}
+_RESYNC = {reason: session_event_pb2.ResyncReason.Value(f"RESYNC_REASON_{reason.value}") for reason in ResyncReason}
 
 
 def frame(event: session_pb2.ServerEvent) -> bytes:

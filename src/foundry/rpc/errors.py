@@ -1,8 +1,8 @@
 """The one list of which refusal becomes which gRPC status, and how its details are written.
 
 Every error carries one ``google.rpc.ErrorInfo``; where it helps, a ``BadRequest``, ``PreconditionFailure``,
-``ResourceInfo`` or ``RetryInfo``. Anything that is not in this list is INTERNAL with an id and nothing else: the text of
-an exception never reaches a client.
+``ResourceInfo`` or ``RetryInfo``. Anything that is not in this list is INTERNAL with an id and nothing else: the text
+of an exception never reaches a client.
 """
 
 from __future__ import annotations

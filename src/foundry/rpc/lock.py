@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from coreason.foundry.v1 import lock_pb2 as pb
 from coreason.foundry.v1 import types_pb2
-
 from foundry.domain.errors import InvalidArgument
 from foundry.rpc import codec, validation
 
@@ -53,9 +52,7 @@ class LockServicer:
             session_id=request.session_id,
             fencing_token=request.fencing_token,
         )
-        lock = await self._locks.renew(
-            caller, fields.project_id, fields.session_id, fields.field, fields.fencing_token
-        )
+        lock = await self._locks.renew(caller, fields.project_id, fields.session_id, fields.field, fields.fencing_token)
         return pb.RenewLockResponse(lock=codec.lock(lock))
 
     async def ReleaseLock(self, request: pb.ReleaseLockRequest, caller: Caller) -> pb.ReleaseLockResponse:
@@ -86,7 +83,7 @@ class LockServicer:
         """List held locks."""
         size, bound = self._pages.size(request.page_size), ("ListLocks", request.project_id)
         after = self._pages.read(request.page_token, "", *bound)
-        found = await self._locks.list(caller, request.project_id, after, size + 1)
+        found = await self._locks.list_locks(caller, request.project_id, after, size + 1)
         more = self._pages.issue(found[size - 1].field, *bound) if len(found) > size else ""
         return pb.ListLocksResponse(locks=[codec.lock(lock) for lock in found[:size]], next_page_token=more)
 

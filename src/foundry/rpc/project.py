@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coreason.foundry.v1 import project_pb2 as pb
-
 from foundry.domain.errors import InvalidArgument
 from foundry.domain.project import ProjectFilter
 from foundry.managers.projects import ProjectChange
@@ -56,10 +55,10 @@ class ProjectServicer:
         wanted = ProjectFilter(
             request.name_contains, labels, validation.state_filter(request.state), request.show_archived
         )
-        bound = ("ListProjects", caller.principal.subject, request.name_contains, labels, request.state)
-        bound = (*bound, request.show_archived)
+        filters = [request.name_contains, labels, request.state, request.show_archived]
+        bound = ("ListProjects", caller.principal.subject, filters)
         after = self._pages.read(request.page_token, "", *bound)
-        found = await self._projects.list(caller, wanted, after, size + 1)
+        found = await self._projects.list_projects(caller, wanted, after, size + 1)
         more = self._pages.issue(found[size - 1].project_id, *bound) if len(found) > size else ""
         return pb.ListProjectsResponse(
             projects=[codec.project(project) for project in found[:size]], next_page_token=more
@@ -130,7 +129,7 @@ class ProjectServicer:
         """List members."""
         size, bound = self._pages.size(request.page_size), ("ListMembers", request.project_id)
         after = self._pages.read(request.page_token, "", *bound)
-        found = await self._projects.members(caller, request.project_id, after, size + 1)
+        found = await self._projects.list_members(caller, request.project_id, after, size + 1)
         more = self._pages.issue(found[size - 1].subject, *bound) if len(found) > size else ""
         return pb.ListMembersResponse(members=[codec.member(member) for member in found[:size]], next_page_token=more)
 
@@ -143,7 +142,8 @@ def _change(request: pb.UpdateProjectRequest) -> ProjectChange:
     unknown += [f"policy.{rule}" for rule in rules - _RULES]
     if not paths or unknown:
         allowed = ", ".join([*sorted(_PATHS), "policy.*"])
-        raise InvalidArgument("update_mask", f"names what to change, of {allowed}; not {unknown[0] if unknown else 'nothing'}")
+        got = unknown[0] if unknown else "nothing"
+        raise InvalidArgument("update_mask", f"names what to change, of {allowed}; not {got}")
     given = request.project
     values = {
         "name": given.name if "name" in paths else "unchanged",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2
 from foundry.rpc.calls import authentication_interceptor
+from foundry.settings import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +75,8 @@ def build_server(
         options=options(limits), interceptors=[authentication_interceptor(calls, ("/grpc.reflection.",))]
     )
     for service in SERVICES:
-        handlers = {method.name: _handler(calls, service, method, servicers[service.name]) for method in service.methods}
+        servicer = servicers[service.name]
+        handlers = {method.name: _handler(calls, service, method, servicer) for method in service.methods}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
     healthy = health.aio.HealthServicer()
     generic: Any = _GenericOnly(server)
@@ -98,9 +100,24 @@ async def set_serving(healthy: health.aio.HealthServicer) -> None:
         await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
 
 
+def bind(server: grpc.aio.Server, listen: str, cert_file: Path | None, key_file: Path | None) -> str:
+    """Give a server its address: ``HOST:PORT``, with port 0 for any free one, or ``unix:PATH``.
 
-def credentials(cert_file: Path | None, key_file: Path | None) -> grpc.ServerCredentials | None:
-    """TLS credentials of a key pair in PEM files; None without files."""
-    if cert_file is None or key_file is None:
-        return None
-    return grpc.ssl_server_credentials([(key_file.read_bytes(), cert_file.read_bytes())])
+    Args:
+        cert_file: PEM certificate chain, with ``key_file`` its key, for TLS; None for plaintext.
+
+    Returns:
+        The address that clients connect to.
+
+    Raises:
+        StartupError: The address cannot be had, or the TLS files cannot be read.
+    """
+    try:
+        if cert_file and key_file:
+            secure = grpc.ssl_server_credentials([(key_file.read_bytes(), cert_file.read_bytes())])
+            port = server.add_secure_port(listen, secure)
+        else:
+            port = server.add_insecure_port(listen)
+    except (RuntimeError, OSError) as error:
+        raise StartupError(f"cannot listen on {listen}: is something else there, or the TLS key pair bad?") from error
+    return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from coreason.foundry.v1 import session_pb2 as pb
 from coreason.foundry.v1 import types_pb2
-
 from foundry.rpc import codec, validation
 from foundry.rpc.stream import SessionStream
 
@@ -38,7 +37,7 @@ class SessionServicer:
         """List open sessions."""
         size, bound = self._pages.size(request.page_size), ("ListSessions", request.project_id)
         after = self._pages.read(request.page_token, "", *bound)
-        found = await self._sessions.list(caller, request.project_id, after, size + 1)
+        found = await self._sessions.list_sessions(caller, request.project_id, after, size + 1)
         more = self._pages.issue(found[size - 1].session_id, *bound) if len(found) > size else ""
         return pb.ListSessionsResponse(
             sessions=[codec.session(session) for session in found[:size]], next_page_token=more

@@ -1,9 +1,9 @@
 """A ``ProjectSession`` stream: one task reads, one task writes, and clean-up runs in a task of its own.
 
 What this rests on, measured on grpc.aio: a killed or cancelled client first shows as the end of the requests, exactly
-like a half-close, and then one cancellation hits whatever the handler awaits next. So only ``leave`` is a clean end, and
-closing the session must not run in the handler's own task. ``read()`` must never be abandoned half-way, or the next one
-reports a false end.
+like a half-close, and then one cancellation hits whatever the handler awaits next. So only ``leave`` is a clean end,
+and closing the session must not run in the handler's own task. ``read()`` must never be abandoned half-way, or the next
+one reports a false end.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from coreason.foundry.v1 import session_event_pb2, session_pb2, types_pb2
 
+from coreason.foundry.v1 import session_event_pb2, session_pb2, types_pb2
 from foundry.domain.errors import (
     AlreadyOpen,
     FirstMessageNotOpen,
@@ -68,9 +68,7 @@ class SessionStream:
         running: Keeps clean-up tasks alive, so that a stopping server can wait for them.
     """
 
-    def __init__(
-        self, parts: StreamParts, context: Context, caller: Caller, running: set[asyncio.Task[None]]
-    ) -> None:
+    def __init__(self, parts: StreamParts, context: Context, caller: Caller, running: set[asyncio.Task[None]]) -> None:
         self._parts = parts
         self._context = context
         self._caller = caller
@@ -134,9 +132,7 @@ class SessionStream:
             after = Position(wanted.resume.after.epoch, wanted.resume.after.sequence)
             if after.sequence < 0:
                 raise InvalidArgument("open.resume.after.sequence", "from 0")
-        self._caller = replace(
-            self._caller, client_name=fields.client_name, client_version=fields.client_version
-        )
+        self._caller = replace(self._caller, client_name=fields.client_name, client_version=fields.client_version)
         session = OpenSession(
             project_id=fields.project_id,
             tab_id=fields.tab_id,
@@ -162,7 +158,8 @@ class SessionStream:
             raise FirstMessageNotOpen(arm or "an empty command")
         if message.command_id < 1:
             raise InvalidArgument("command_id", "over 0")
-        return message
+        opened: Command = message
+        return opened
 
     async def _abandon(self, opening: asyncio.Task[LiveSession]) -> None:
         try:
@@ -184,9 +181,8 @@ class SessionStream:
     # --- write ---
 
     async def _write(self, live: LiveSession) -> None:
-        clock = asyncio.get_running_loop()
         while data := await live.take():
-            live.writing_since_s = clock.time()
+            live.writing_since_s = self._parts.hub.now_s()
             try:
                 await self._context.write(data)
             except grpc.aio.BaseError:

@@ -10,9 +10,9 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
 
-from coreason.foundry.v1 import draft_pb2, project_pb2
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from coreason.foundry.v1 import draft_pb2, project_pb2
 from foundry.domain.errors import InvalidArgument, PageTokenInvalid, Violation
 from foundry.domain.field import FieldKind
 from foundry.domain.project import AgentAccess, Policy, ProjectState, Role
@@ -64,9 +64,7 @@ Subject = Annotated[str, Field(min_length=1), _bytes_at_most(200)]
 RequestId = Annotated[str, AfterValidator(_request_id)]
 Token = Annotated[int, Field(ge=1, le=_INT64_MAX)]
 Version = Annotated[int, Field(ge=0, le=_INT64_MAX)]
-Labels = Annotated[
-    dict[Annotated[str, Field(min_length=1), _bytes_at_most(100)], Text100], Field(max_length=64)
-]
+Labels = Annotated[dict[Annotated[str, Field(min_length=1), _bytes_at_most(100)], Text100], Field(max_length=64)]
 
 
 class Checked(BaseModel):
@@ -210,9 +208,7 @@ def policy_rules(rules: project_pb2.Policy) -> dict[str, Any]:
         raise InvalidArgument("policy.log_retention_days", f"from 0 to {_DAYS_MAX}")
     access = AgentAccess.SUGGEST_ONLY
     if rules.agent_access:
-        access = AgentAccess(
-            _enum("policy.agent_access", project_pb2.AgentAccess, rules.agent_access, "AGENT_ACCESS_")
-        )
+        access = AgentAccess(_enum("policy.agent_access", project_pb2.AgentAccess, rules.agent_access, "AGENT_ACCESS_"))
     return {
         "agent_access": access,
         "require_reason": rules.require_reason,

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from foundry.domain.principal import Principal, PrincipalKind
 from foundry.domain.project import AgentAccess, Policy
@@ -46,12 +46,16 @@ def load_policy(text: str) -> Policy:
     return Policy(**{**value, "agent_access": AgentAccess(value["agent_access"])})
 
 
-@functools.lru_cache(maxsize=64)
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind, config=None if hasattr(kind, "__dataclass_fields__") else ConfigDict())
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
-def dump_answer(answer: object) -> bytes:
+def dump_answer(answer: Any) -> bytes:  # noqa: ANN401 - any dataclass
     """The answer of a request, any domain dataclass, as JSON."""
     return _adapter(type(answer)).dump_json(answer)
 

@@ -122,7 +122,7 @@ class Database:
     def _facts(self, clock: Clock, applied: str) -> tuple[str, int, bytes]:
         writer = self.writer
         writer.sql("BEGIN IMMEDIATE")
-        facts = dict(writer.rows(_INSTANCE, {}))
+        facts: dict[str, str] = dict(writer.rows(_INSTANCE, {}))
         if not facts:
             facts = {"instance_id": new_id(), "epoch": "1", "page_token_key": secrets.token_hex(32)}
             writer.execute_many(_INSERT_INSTANCE, [{"name": k, "value": v} for k, v in facts.items()])
@@ -132,7 +132,7 @@ class Database:
             unit.record(genesis(facts["instance_id"]), INSTANCE_LOG)
         if applied:
             data = {"revision": applied, "build": log.BUILD}
-            unit.record(NewEntry(Event.MIGRATION_APPLIED, SYSTEM, dict(data)), INSTANCE_LOG)
+            unit.record(NewEntry(Event.MIGRATION_APPLIED, SYSTEM, data), INSTANCE_LOG)
         unit.flush(writer)
         writer.sql("COMMIT")
         return facts["instance_id"], int(facts["epoch"]), bytes.fromhex(facts["page_token_key"])
@@ -146,7 +146,8 @@ class Database:
     async def fetch(self, query: Select[Any]) -> Sequence[SqlAlchemyRow[Any]]:
         """All rows of a list query, read on a pooled connection off the event loop."""
         async with self._engine.connect() as connection:
-            return (await connection.execute(query)).all()
+            rows: Sequence[SqlAlchemyRow[Any]] = (await connection.execute(query)).all()
+            return rows
 
     @contextlib.contextmanager
     def snapshot(self) -> Any:  # noqa: ANN401 - a context manager without a value

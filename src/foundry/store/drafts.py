@@ -192,7 +192,7 @@ class DraftRepository:
         row = self._database.reader.row(CONTENT_SIZE, {"project_id": project_id, "sha256": bytes.fromhex(sha256)})
         return row[0] if row else None
 
-    async def list(self, project_id: str, author: str, field: str, before: int, limit: int) -> Sequence[Draft]:
+    async def page(self, project_id: str, author: str, field: str, before: int, limit: int) -> Sequence[Draft]:
         """Versions below ``before``, newest first; at most ``limit``, of an author or a field if these are given."""
         query = (
             _DRAFT.where(t.draft.c.project_id == project_id, t.draft.c.version_number < before)
@@ -209,7 +209,7 @@ class DraftRepository:
                     t.draft_change.c.field == field,
                 )
             )
-        rows = await self._database.fetch(query)
+        rows: list[Row] = [tuple(row) for row in await self._database.fetch(query)]
         if not rows:
             return []
         versions = [row[1] for row in rows]
@@ -217,6 +217,7 @@ class DraftRepository:
         of_page = _CHANGE.where(
             t.draft_change.c.project_id == project_id, t.draft_change.c.version_number.in_(versions)
         ).order_by(t.draft_change.c.field)
-        for row in await self._database.fetch(of_page):
-            changes[row[0]].append(_to_change(tuple(row)))
-        return [to_draft(tuple(row), changes[row[1]]) for row in rows]
+        for found in await self._database.fetch(of_page):
+            change: Row = tuple(found)
+            changes[change[0]].append(_to_change(change))
+        return [to_draft(row, changes[row[1]]) for row in rows]

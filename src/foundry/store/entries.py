@@ -71,7 +71,7 @@ class EntryRepository:
         rows = self._database.reader.rows(AFTER, {"log": name, "after": sequence, "most": limit})
         return [to_entry(row) for row in rows]
 
-    async def list(self, name: str, after: int, limit: int, events: Sequence[str], actor: str) -> list[Entry]:
+    async def page(self, name: str, after: int, limit: int, events: Sequence[str], actor: str) -> list[Entry]:
         """Entries behind ``after`` in order; at most ``limit``, of some events or one actor if these are given."""
         query = (
             _ENTRY.where(t.log_entry.c.log == name, t.log_entry.c.sequence > after)

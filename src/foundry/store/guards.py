@@ -24,7 +24,7 @@ def _refuse(table: str, verb: str) -> str:
 
 def _refuse_replace(table: str, *key: str) -> str:
     same = " AND ".join(f"{column} = NEW.{column}" for column in key)
-    return (
+    return (  # names of our own tables
         f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
         f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same}) "
         f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from foundry.domain.errors import Unavailable
@@ -19,10 +20,8 @@ _INTERVAL_S = 3600.0
 async def forget_old_requests(lane: WriteLane) -> None:
     """Once an hour forget the answers of requests older than 24 hours; for as long as the server runs."""
     while True:
-        try:
+        with contextlib.suppress(Unavailable):  # next time
             await lane.submit(Needs(), _forget)
-        except Unavailable:
-            pass  # next time
         await asyncio.sleep(_INTERVAL_S)
 
 

@@ -124,7 +124,7 @@ class WriteLane:
     def _publish(self, entries: list[Entry]) -> None:
         try:
             self._on_commit(entries)
-        except Exception:
+        except Exception:  # noqa: BLE001 - it is committed, whoever fails now
             # The log is the truth: whoever missed an entry reads it there.
             _log.exception("publish_failed", entries=len(entries))
 
@@ -156,7 +156,7 @@ class WriteLane:
         connection.sql("SAVEPOINT operation")
         try:
             unit.flush(connection)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - reaches its own caller
             _log.exception("operation_failed")
             connection.sql("ROLLBACK TO operation")
             connection.sql("RELEASE operation")

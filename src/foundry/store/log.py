@@ -71,13 +71,8 @@ def chain(log: str, new: NewEntry, sequence: int, prev: bytes, time_us: int) -> 
         "time": iso_time(time_us),
         "v": FORMAT,
     }
-    for name, value in (
-        ("session_id", new.session_id),
-        ("request_id", new.request_id),
-        ("correlation_id", new.correlation_id),
-    ):
-        if value:
-            record[name] = value
+    ids = {"session_id": new.session_id, "request_id": new.request_id, "correlation_id": new.correlation_id}
+    record |= {name: value for name, value in ids.items() if value}
     if sealed:
         record["text"] = "sha256:" + hashlib.sha256(b"\x02" + sealed.salt + sealed.text).hexdigest()
     entry_bytes = canonical_json(record)

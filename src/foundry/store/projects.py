@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, exists, insert, select, update
 
-from foundry.domain.project import Member, Project, ProjectState, Role
+from foundry.domain.principal import PrincipalKind
+from foundry.domain.project import AgentAccess, Member, Project, ProjectState, Role
 from foundry.store import tables as t
 from foundry.store.codec import dump, dump_policy, dump_principal, load_policy, load_principal
 from foundry.store.sqlite import Row, Statement
 
 if TYPE_CHECKING:
+    from foundry.domain.principal import Principal
     from foundry.domain.project import ProjectFilter
     from foundry.store.database import Database
 
@@ -100,6 +102,7 @@ def project_parameters(project: Project) -> dict[str, object]:
         "description": project.description,
         "labels": dump(project.labels),
         "policy": dump_policy(project.policy),
+        "agent_access": project.policy.agent_access.value,
         "creator": dump_principal(project.creator),
         "create_time_us": project.create_time_us,
         "update_time_us": project.update_time_us,
@@ -137,14 +140,16 @@ class SqlAlchemyProjectRepository:
         project = reader.row(PROJECT, {"project_id": project_id}) if member else None
         return (to_project(project), to_member(member)) if project and member else None
 
-    async def list_for(self, subject: str, wanted: ProjectFilter, after: str, limit: int) -> list[Project]:
-        """Projects that ``subject`` is a member of, by id (that is, by age), from behind ``after``; at most ``limit``."""
+    async def list_for(self, principal: Principal, wanted: ProjectFilter, after: str, limit: int) -> list[Project]:
+        """Projects that a principal may read, by age, from behind the id ``after``; at most ``limit``."""
         query = (
             _PROJECT.join(t.member, t.member.c.project_id == t.project.c.project_id)
-            .where(t.member.c.subject == subject, t.project.c.project_id > after)
+            .where(t.member.c.subject == principal.subject, t.project.c.project_id > after)
             .order_by(t.project.c.project_id)
             .limit(limit)
         )
+        if principal.kind is PrincipalKind.AGENT:
+            query = query.where(t.project.c.agent_access != AgentAccess.DENY.value)
         if wanted.name_contains:
             query = query.where(t.project.c.name_folded.contains(wanted.name_contains.casefold(), autoescape=True))
         if wanted.state:

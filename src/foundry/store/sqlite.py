@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ClauseElement
 
 Row = tuple[Any, ...]
-_DIALECT = sqlite_dialect.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
+_DIALECT = sqlite_dialect.dialect(paramstyle="named")
 
 
 class Statement:

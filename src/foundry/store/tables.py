@@ -69,6 +69,7 @@ project = Table(
     _text("description"),
     _text("labels"),
     _text("policy"),
+    _text("agent_access"),
     _text("creator"),
     _int("create_time_us"),
     _int("update_time_us"),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class RowConflict(Exception):
+class RowConflictError(Exception):
     """A staged update found its row changed since it was loaded. Only a second writer can cause it."""
 
 
@@ -375,19 +375,19 @@ class UnitOfWork:
         """Write what was staged, in order, the head rows last.
 
         Raises:
-            RowConflict: A row was not as it was loaded.
+            RowConflictError: A row was not as it was loaded.
             sqlite3.Error: A guard or constraint of the database refused.
         """
         for write in self._writes:
             touched = connection.execute(write.statement, write.parameters)
             if write.expected is not None and touched != write.expected:
-                raise RowConflict(write.statement.sql)
+                raise RowConflictError(write.statement.sql)
         for log in sorted(self._heads):
             head, stored = self._heads[log], self._stored_heads[log]
             if head is not stored:
                 key = {"key": log, "old_last_sequence": stored.last_sequence}
                 if connection.execute(entries.UPDATE_HEAD, {**_head_parameters(head), **key}) != 1:
-                    raise RowConflict(entries.UPDATE_HEAD.sql)
+                    raise RowConflictError(entries.UPDATE_HEAD.sql)
 
 
 def _head_parameters(head: Head) -> dict[str, Any]:
@@ -401,4 +401,4 @@ def _head_parameters(head: Head) -> dict[str, Any]:
     }
 
 
-__all__ = ["Head", "Needs", "RowConflict", "UnitOfWork"]
+__all__ = ["Head", "Needs", "RowConflictError", "UnitOfWork"]

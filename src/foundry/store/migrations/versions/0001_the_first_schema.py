@@ -48,6 +48,7 @@ def upgrade() -> None:
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("labels", sa.Text(), nullable=False),
         sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("agent_access", sa.Text(), nullable=False),
         sa.Column("creator", sa.Text(), nullable=False),
         sa.Column("create_time_us", _INT64, nullable=False),
         sa.Column("update_time_us", _INT64, nullable=False),

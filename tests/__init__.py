@@ -1,0 +1,1 @@
+"""Tests mirror ``src``; ``stories`` plays the product's user stories with real processes."""

@@ -1,0 +1,70 @@
+"""What tests share: a server in this process, tokens for it, and clients of it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from coreason.foundry.v1 import project_pb2
+
+from foundry.app import serve
+from foundry.client import connect
+from foundry.identity import mint_dev_token
+from foundry.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from foundry.client import Foundry
+    from foundry.clock import Clock
+
+#: Bound on every wait in a test, seconds. Nothing waits this long unless it is broken.
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that serves; ``address`` is where."""
+
+    address: str
+    data_dir: Path
+
+    def token(self, subject: str, **options: Any) -> str:
+        """A development token; options as of ``mint_dev_token``."""
+        return mint_dev_token(self.data_dir, subject=subject, **options)
+
+    def connect(self, subject: str, **options: Any) -> AbstractAsyncContextManager[Foundry]:
+        """A client of the SDK as ``subject``."""
+        return connect(self.address, self.token(subject, **options))
+
+    def channel(self) -> grpc.aio.Channel:
+        """A bare channel of its own connection, for calls that no SDK would make."""
+        return grpc.aio.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+
+    def metadata(self, subject: str, **options: Any) -> tuple[tuple[str, str], ...]:
+        """Call metadata with a token of ``subject``."""
+        return (("authorization", f"Bearer {self.token(subject, **options)}"),)
+
+
+@contextlib.asynccontextmanager
+async def running_server(data_dir: Path, *, clock: Clock | None = None, **settings: Any) -> AsyncIterator[RunningServer]:
+    """Serve in this process while the context lasts; leaving it drains.
+
+    Args:
+        settings: Of ``ServerSettings``, over the development defaults.
+    """
+    chosen = {"listen": "127.0.0.1:0", "dev": True, **settings}
+    async with serve(ServerSettings(data_dir=data_dir, **chosen), clock) as address:
+        yield RunningServer(address, data_dir)
+
+
+async def project_with(owner: Foundry, *editors: str, name: str = "Oncology Clinical Protocol Agent") -> str:
+    """A project of ``owner`` with some EDITOR members; returns its id."""
+    project = await owner.projects.create(name)
+    for subject in editors:
+        await owner.projects.set_member(project.project_id, subject, project_pb2.ROLE_EDITOR)
+    return project.project_id

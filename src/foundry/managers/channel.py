@@ -49,7 +49,8 @@ class Channel:
         self._bytes = 0
         self._pending: list[bytes] = []
         self._pending_sequence = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_due_s = 0.0
         self._flushed_s = float("-inf")
 
     @property
@@ -72,10 +73,10 @@ class Channel:
         due = self._flushed_s + (min(linger, _URGENT_S) if urgent else linger)
         if loop.time() >= due:
             self.flush()
-        elif self._timer is None or self._timer.when() > due:
+        elif self._timer is None or self._timer_due_s > due:
             if self._timer:
                 self._timer.cancel()
-            self._timer = loop.call_at(due, self.flush)
+            self._timer, self._timer_due_s = loop.call_at(due, self.flush), due
 
     def flush(self) -> None:
         """Make what is pending a frame and wake everybody who waits."""

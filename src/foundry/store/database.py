@@ -7,13 +7,14 @@ import contextlib
 import fcntl
 import os
 import secrets
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import bindparam, create_engine, insert, select
+from sqlalchemy import bindparam, create_engine, exists, insert, literal, select, union
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -45,6 +46,11 @@ _LAST_ENTRY = Statement(
     .limit(1)
 )
 _HEADS = Statement(select(t.head.c.log, t.head.c.last_sequence, t.head.c.tail))
+#: The logs that there must be: one of each project, and that of the installation once it has an identity.
+_LOGS = Statement(
+    union(select(t.project.c.project_id), select(literal(INSTANCE_LOG)).where(exists(select(t.instance.c.name))))
+)
+_ALTERED = "the log {} does not end where its head says; it was altered or cut"
 
 
 class StoreError(Exception):
@@ -70,17 +76,22 @@ class Database:
                 a log is not what its head says.
         """
         self._path = directory / _FILE
-        self._hold(directory)
-        try:
-            applied = self._migrate()
-            self.writer = SqliteConnection(self._path)
-            self._path.chmod(0o600)
-            self._check_guards()
-            self.instance_id, self.epoch, self.page_token_key = self._facts(clock, applied)
-            self._check_tails()
-            self.reader = SqliteConnection(self._path, read_only=True)
-        except DatabaseError as error:
-            raise StoreError(f"{self._path} cannot be opened as a database: {error.orig}") from error
+        with contextlib.ExitStack() as opened:  # whatever is refused, nothing stays open
+            self._hold(directory)
+            opened.callback(os.close, self._lock_file)
+            try:
+                applied = self._migrate()
+                self.writer = SqliteConnection(self._path)
+                opened.callback(self.writer.close)
+                self._path.chmod(0o600)
+                self._check_guards()
+                self._check_tails()
+                self.instance_id, self.epoch, self.page_token_key = self._facts(clock, applied)
+                self.reader = SqliteConnection(self._path, read_only=True)
+            except (DatabaseError, sqlite3.Error) as error:
+                why = getattr(error, "orig", None) or error
+                raise StoreError(f"{self._path} cannot be opened as a database: {why}") from error
+            opened.pop_all()
         # Lists and filters, whose size or shape varies, go through ordinary SQLAlchemy connections in threads.
         self._engine = create_async_engine(f"sqlite+aiosqlite:///file:{self._path.absolute()}?mode=ro&uri=true")
 
@@ -98,7 +109,9 @@ class Database:
         engine = create_engine(f"sqlite:///{self._path.absolute()}")
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with contextlib.closing(engine.connect()) as connection:
+        with contextlib.ExitStack() as opened:
+            opened.callback(engine.dispose)
+            connection = opened.enter_context(engine.connect())
             config.attributes["connection"] = connection
             try:
                 before = current_revision(connection)
@@ -108,7 +121,6 @@ class Database:
                     f"the schema of {self._path} is from another version of foundry ({error}); run that version"
                 ) from error
             after = current_revision(connection)
-        engine.dispose()
         return after if after != before else ""
 
     def _check_guards(self) -> None:
@@ -138,10 +150,13 @@ class Database:
         return facts["instance_id"], int(facts["epoch"]), bytes.fromhex(facts["page_token_key"])
 
     def _check_tails(self) -> None:
-        for name, sequence, tail in self.writer.rows(_HEADS, {}):
+        heads: dict[str, tuple[int, bytes]] = {row[0]: row[1:] for row in self.writer.rows(_HEADS, {})}
+        for name in sorted({row[0] for row in self.writer.rows(_LOGS, {})} ^ heads.keys()):
+            raise StoreError(_ALTERED.format(name))
+        for name, (sequence, tail) in heads.items():
             last = self.writer.row(_LAST_ENTRY, {"log": name})
             if last is None or (last[0], last[1]) != (sequence, tail) or log.leaf_hash(last[2]) != tail:
-                raise StoreError(f"the log {name} does not end where its head says; it was altered or cut")
+                raise StoreError(_ALTERED.format(name))
 
     async def fetch(self, query: Select[Any]) -> Sequence[SqlAlchemyRow[Any]]:
         """All rows of a list query, read on a pooled connection off the event loop."""

@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 
 from tests.support import RunningServer, running_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import asyncio
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+
+def pytest_asyncio_loop_factories(config: object, item: object) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Test on the loop that serves."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -1,0 +1,59 @@
+"""Before the stories: a server, three people, and a project with its first version."""
+
+from __future__ import annotations
+
+from foundry.cli.demo.play import Story, expect, step
+from foundry.cli.demo.stage import ALICE, BOB, SRE, Stage
+
+
+@step("A server runs, and says that it is serving.")
+async def _server(stage: Stage) -> None:
+    await stage.start_server()
+    ran = await stage.run(None, "health")
+    expect(ran.result["status"] == "SERVING", f"it says {ran.result['status']}")
+
+
+@step("Alice creates the project and makes Bob and Sam editors.")
+async def _project(stage: Stage) -> None:
+    await stage.mint_tokens()
+    example = stage.example
+    options = ["--description", example.description]
+    options += [word for label in sorted(example.labels.items()) for word in ("--label", "=".join(label))]
+    options += [word for rule in sorted(example.rules.items()) for word in ("--rule", "=".join(rule))]
+    stage.transcript.does("alice", f"foundry project create '{example.name}'")
+    stage.project_id = (await stage.run(ALICE, "project", "create", example.name, *options)).result["project_id"]
+    for person in (BOB, SRE):
+        stage.transcript.does("alice", f"foundry project member set PROJECT {person.subject} editor")
+        await _set_editor(stage, person.subject, person.name)
+
+
+async def _set_editor(stage: Stage, subject: str, name: str) -> None:
+    args = (stage.project_id, subject, "editor", "--name", name)
+    member = (await stage.run(ALICE, "project", "member", "set", *args)).result
+    expect(member["role"] == "ROLE_EDITOR", f"{subject} is {member['role']}")
+
+
+@step("Version 1 holds prompt, configuration, topology, examples and test cases.")
+async def _first_version(stage: Stage) -> None:
+    files = [f"{field}=@{path}" for field, path in stage.example.files.items()]
+    stage.transcript.does("alice", f"foundry draft save PROJECT {' '.join(stage.example.files)}")
+    saved = (await stage.run(ALICE, "draft", "save", stage.project_id, *files, "-m", "First version.")).result
+    expect(saved["draft"]["version_number"] == 1, f"it is version {saved['draft']['version_number']}")
+    draft = (await stage.run(BOB, "draft", "show", stage.project_id, "1")).result
+    texts = {value["name"]: value["text"] for value in draft["fields"]}
+    expect(set(texts) == set(stage.example.files), f"the fields are {sorted(texts)}")
+    for field, path in stage.example.files.items():
+        expect(texts[field] == path.read_text("utf-8"), f"{field} is not the file, byte for byte")
+
+
+@step("Alice and Bob open the project, each in a program of their own, and see each other.")
+async def _together(stage: Stage) -> None:
+    alice, bob = await stage.enter(ALICE), await stage.enter(BOB)
+    await alice.do("focus", field="system_prompt", activity="reading")
+    await alice.sees_person("bob")
+    seen = await bob.sees_person("alice")
+    stage.transcript.sees("alice", "Bob B. is here")
+    stage.transcript.sees("bob", f"{seen['principal']['display_name']} is here")
+
+
+OPENING = Story("A team opens a project", (_server, _project, _first_version, _together))

@@ -1,0 +1,387 @@
+"""Keeps one session connected: opens streams, follows their events, and brings commands over their breaks."""
+
+# ruff: noqa: ASYNC109 - the timeout of a command covers breaks of the stream and ends in an error of ours
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import weakref
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from coreason.foundry.v1 import session_command_pb2 as command_pb2
+from coreason.foundry.v1 import session_event_pb2 as event_pb2
+from coreason.foundry.v1 import session_pb2, types_pb2
+from foundry.client.channel import Token
+from foundry.client.errors import DeadlineExceeded, FoundryError, Internal, SessionClosed, Unauthenticated
+from foundry.client.live.commands import Commands
+from foundry.client.live.held_lock import HeldLock, HeldLocks
+from foundry.client.live.pulse import Pulse, Timing
+from foundry.client.live.reconnect import Reconnect
+from foundry.client.live.stream import Call, Stream
+from foundry.client.live.subscription import Subscription
+from foundry.client.live.workspace import Workspace
+from foundry.client.statuses import from_status
+
+_log: Final = logging.getLogger(__name__)
+
+#: Starts the ProjectSession call with a token.
+StartCall: TypeAlias = Callable[[str], Call]
+
+_Request: TypeAlias = session_pb2.ProjectSessionRequest
+
+
+class Link:
+    """The connection of one session, over as many streams as it takes.
+
+    Attributes:
+        workspace: The state of the project.
+        locks: The locks the session holds.
+        opened: The newest ``opened``: session id, resume secret, role and limits.
+        position: The last position seen, or None before the first one.
+        presence: What the session shows, to be shown again by a session that takes its place.
+        refreshed_token: The token that replaced the one the session was opened with, or None.
+        ended: Whether the session is over.
+        error: Why it is over, or else why its newest stream broke; None when neither, or after a leave.
+    """
+
+    def __init__(
+        self,
+        start: StartCall,
+        token: Token,
+        opening: command_pb2.Open,
+        *,
+        reconnect: Reconnect | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        """Args: opening is the ``open`` of the first stream; those of later ones come from it."""
+        self.workspace = Workspace()
+        self.locks = HeldLocks()
+        resume = opening.resume
+        self.opened = event_pb2.Opened(session_id=resume.session_id, resume_secret=resume.resume_secret)
+        self.position: types_pb2.Position | None = resume.after if resume.HasField("after") else None
+        self.presence: command_pb2.UpdatePresence | None = None
+        self.refreshed_token: str | None = None
+        self.ended = False
+        self.error: FoundryError | None = None
+        self._start = start
+        self._token = token
+        self._used_token = ""
+        self._opening = opening
+        self._reconnect = reconnect or Reconnect()
+        self._timing = timing or Timing()
+        self._pulse = Pulse(self._timing, self.locks.doubt)
+        self._commands = Commands()
+        self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
+        self._task: asyncio.Task[None] | None = None
+        self._leaving = False
+        # Of the current stream:
+        self._stream: Stream | None = None
+        self._is_open = asyncio.Event()
+        self._is_live = asyncio.Event()
+        self._live_time = 0.0
+        self._return_time: float | None = None
+
+    # --- from outside -------------------------------------------------------------------------------------------
+
+    async def connect(self, timeout: float) -> None:
+        """Open the session and wait until it is caught up.
+
+        Args:
+            timeout: Seconds it may take; a server that is not there yet is tried again until then.
+
+        Raises:
+            FoundryError: It could not be opened.
+            RuntimeError: It was opened before.
+        """
+        if self._task is not None:
+            raise RuntimeError("a session is entered once; ask for a new one")
+        self._pulse.start()
+        self._task = asyncio.create_task(self._run())
+        try:
+            async with asyncio.timeout(timeout):
+                await self._is_live.wait()
+        except TimeoutError:
+            why = self.error or DeadlineExceeded(message=f"the session did not open within {timeout:g} s")
+            await self.stop()
+            raise why from None
+        except BaseException:
+            await self.stop()
+            raise
+        self._raise_if_ended()
+
+    async def leave(self) -> None:
+        """End the session cleanly if that is possible at once, else let go of it."""
+        self._leaving = True
+        if self._is_live.is_set() and not self.ended and self._task is not None:
+            with contextlib.suppress(FoundryError, TimeoutError):
+                async with asyncio.timeout(self._timing.leave_s):
+                    await self._exchange(_Request(leave=command_pb2.Leave()))
+                    await asyncio.wait({self._task})
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Let go of the session: end its stream without a word."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        self._end(None)
+
+    async def command(self, build: Callable[[], _Request], timeout: float) -> event_pb2.Reply:
+        """Send a command once the session is live, again after each break, and return its reply.
+
+        Args:
+            build: Makes the command when it can be sent, so that it shows the fencing tokens of that moment.
+            timeout: Seconds it may take, breaks included.
+
+        Raises:
+            FoundryError: It was refused, or the session ended.
+            DeadlineExceeded: No reply in time; the command is not sent again.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self._is_live.wait()
+                self._raise_if_ended()
+                return await self._exchange(build())
+        except TimeoutError:
+            raise DeadlineExceeded(message=f"no answer within {timeout:g} s") from self.error
+
+    def subscribe(self, capacity: int) -> Subscription:
+        """Return the events from now on; it ends with the session or with the last reference to it."""
+        subscription = Subscription(capacity)
+        if self.ended:
+            subscription.end()
+        self._subscriptions.add(subscription)
+        return subscription
+
+    @property
+    def jeopardy(self) -> bool:
+        """Whether nothing has come from the server for so long that the session may be lost."""
+        return not self.ended and self._pulse.jeopardy
+
+    # --- streams ------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Open stream after stream until the session is over."""
+        try:
+            while not self._leaving:
+                self.error = await self._attach()
+                if self._leaving:
+                    break
+                delay_s = self._next_delay()
+                _log.info("stream of session %s ended: %s; next in %.2f s", self.opened.session_id, self.error, delay_s)
+                await asyncio.sleep(delay_s)
+        except FoundryError as error:
+            self._end(error)
+        except Exception as error:  # noqa: BLE001 - a defect, or the token's: nobody shall wait for ever because of it
+            _log.exception("session %s failed", self.opened.session_id)
+            self._end(Internal(message=f"the client failed: {error!r}"))
+        else:
+            self._end(None)
+
+    async def _attach(self) -> FoundryError | None:
+        """Open a stream and follow it to its end; returns why it ended, None for OK."""
+        self._used_token = self._current_token()
+        self._return_time = None
+        self._live_time = 0.0
+        self._is_open.clear()
+        self._pulse.new_stream()
+        self._stream = stream = Stream(self._start(self._used_token))
+        stream.send(self._commands.number(_Request(open=self._open())))
+        stream.spawn(self._keep_alive(stream))
+        try:
+            while (message := await stream.read()) is not None:
+                self._pulse.heard_time = stream.heard_time
+                for event in message.events:
+                    self._receive(stream, event)
+        except FoundryError as error:
+            return error
+        finally:
+            self._is_live.clear()
+            await stream.close()
+        return None
+
+    def _open(self) -> command_pb2.Open:
+        opening = command_pb2.Open()
+        opening.CopyFrom(self._opening)
+        opening.ClearField("resume")
+        if self.opened.session_id and self._reconnect.with_session:
+            opening.resume.session_id = self.opened.session_id
+            opening.resume.resume_secret = self.opened.resume_secret
+        if self.position is not None:
+            opening.resume.after.CopyFrom(self.position)
+        return opening
+
+    def _next_delay(self) -> float:
+        now = asyncio.get_running_loop().time()
+        refused = isinstance(self.error, Unauthenticated)
+        if refused:
+            self.refreshed_token = None
+        return self._reconnect.delay_after(
+            self.error,
+            lasted_s=now - self._live_time if self._live_time else 0.0,
+            announced_s=max(0.0, self._return_time - now) if self._return_time is not None else None,
+            token_is_new=refused and self._current_token() != self._used_token,
+        )
+
+    def _current_token(self) -> str:
+        if self.refreshed_token is not None:
+            return self.refreshed_token
+        return self._token() if callable(self._token) else self._token
+
+    async def _keep_alive(self, stream: Stream) -> None:
+        """Send heartbeats, and give the stream up when the server has been silent for too long."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timing.silence_s):
+                await self._is_open.wait()
+        except TimeoutError:
+            stream.cut("the server does not answer")
+            return
+        interval_s = self.opened.heartbeat_interval.ToMilliseconds() / 1000 or self._timing.heartbeat_s
+        silence_s = self.opened.limits.silence_limit.ToMilliseconds() / 1000 or self._timing.silence_s
+        while loop.time() - stream.heard_time < silence_s:
+            beat = self._commands.number(_Request(heartbeat=command_pb2.Heartbeat(acknowledged=self.position)))
+            self._pulse.beat(beat.command_id)
+            stream.send(beat)
+            await asyncio.sleep(interval_s)
+        stream.cut("the server fell silent")
+
+    def _end(self, error: FoundryError | None) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        self.error = error
+        self._pulse.stop()
+        self._commands.fail(self._why_ended())
+        self.locks.lose_all()
+        for subscription in tuple(self._subscriptions):
+            subscription.end()
+        self._is_live.set()  # whoever waits for the session to come back shall learn that it does not
+
+    def _why_ended(self) -> FoundryError:
+        return self.error or SessionClosed(reason="SESSION_CLOSED", message="the session was left")
+
+    def _raise_if_ended(self) -> None:
+        if self.ended:
+            raise self._why_ended()
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def _receive(self, stream: Stream, event: session_pb2.ServerEvent) -> None:
+        match event.WhichOneof("event"):
+            case "reply":
+                self._on_reply(stream, event.reply)
+                return
+            case "entry":
+                if not self._advance(event.entry.position):
+                    return  # seen before
+                if event.entry.HasField("lock_released"):
+                    self.locks.released(event.entry.lock_released)
+            case "opened":
+                self._on_opened(stream, event.opened)
+            case "caught_up":
+                self._advance(event.caught_up.position)
+                stream.spawn(self._settle(stream))
+            case "resync":
+                self.position = None
+            case "going_away":
+                self._on_going_away(stream, event.going_away)
+            case _:
+                pass
+        self.workspace.apply(event)
+        for subscription in tuple(self._subscriptions):
+            subscription.put(event)
+
+    def _advance(self, position: types_pb2.Position) -> bool:
+        """Move on to a position; False when it was seen before.
+
+        Only entries and ``caught_up`` move it: a ``tick`` names the newest position, which may not have been sent yet.
+        """
+        seen = self.position
+        if seen is not None and position.epoch == seen.epoch and position.sequence <= seen.sequence:
+            return False
+        self.position = position
+        return True
+
+    def _on_opened(self, stream: Stream, opened: event_pb2.Opened) -> None:
+        is_new = opened.session_id != self.opened.session_id
+        self.opened = opened
+        self.error = None
+        if opened.attachment == event_pb2.ATTACHMENT_SNAPSHOT:
+            self.position = None
+        if is_new and self.presence is not None:
+            stream.send(self._commands.number(_Request(update_presence=self.presence)))
+        self._reconnect.attached()
+        self._pulse.renew(stream.start_time)
+        self._is_open.set()
+
+    def _on_going_away(self, stream: Stream, going_away: event_pb2.GoingAway) -> None:
+        within_s = self._reconnect.within(going_away.retry_after.ToMilliseconds() / 1000)
+        loop = asyncio.get_running_loop()
+        self._return_time = loop.time() + within_s
+        loop.call_at(self._return_time, stream.cut, "the server is going away")  # should it still be there
+
+    def _on_reply(self, stream: Stream, reply: event_pb2.Reply) -> None:
+        if self._pulse.answered(reply.command_id):
+            if self._is_live.is_set():
+                self.locks.trust()
+        elif not self._commands.resolve(reply) and reply.WhichOneof("result") == "acquired":
+            lock = reply.acquired.lock
+            if self.locks.get(lock.field) is None:  # whoever wanted it has given up waiting
+                release = command_pb2.SessionReleaseLock(field=lock.field, fencing_token=lock.fencing_token)
+                stream.send(self._commands.number(_Request(release_lock=release)))
+
+    # --- commands and locks over a break ------------------------------------------------------------------------
+
+    async def _exchange(self, command: _Request) -> event_pb2.Reply:
+        stream = self._stream
+        future = self._commands.expect(self._commands.number(command))
+        if stream is not None:
+            stream.send(command)
+        try:
+            reply = await future
+        finally:
+            self._commands.forget(command)
+        if reply.HasField("error"):
+            raise from_status(reply.error)
+        return reply
+
+    async def _settle(self, stream: Stream) -> None:
+        """After ``caught_up``: learn which locks are still held, then let commands through again."""
+        await asyncio.gather(*(self._confirm(lock) for lock in self.locks))
+        if self._is_live.is_set():
+            return  # it was a resync: nothing was cut off
+        for command in self._commands.unanswered():
+            stream.send(command)
+        self._live_time = asyncio.get_running_loop().time()
+        self._is_live.set()
+
+    async def _confirm(self, lock: HeldLock) -> None:
+        """Keep a lock that is still the session's; ask for one back that a former session held; else it is lost."""
+        session_id = self.opened.session_id
+        now = self.workspace.locks.get(lock.field)
+        if now is not None and now.session_id == session_id:
+            if now.fencing_token != lock.fencing_token:  # a grant whose reply got lost
+                lock.acquired.lock.CopyFrom(now)
+            lock.lost.clear()
+        elif lock.acquired.lock.session_id == session_id:
+            # A grant whose reply overtook the snapshot is not in it.
+            if self.position is None or lock.acquired.position.sequence <= self.position.sequence:
+                self.locks.lose(lock)
+        else:
+            await self._ask_back(lock)
+
+    async def _ask_back(self, lock: HeldLock) -> None:
+        ask = command_pb2.SessionAcquireLock(
+            field=lock.field, purpose=lock.purpose, if_unchanged_since=lock.fencing_token
+        )
+        try:
+            reply = await self._exchange(_Request(acquire_lock=ask))
+        except FoundryError as refusal:
+            _log.info("the lock of %s was not given back: %s", lock.field, refusal)
+            self.locks.lose(lock)
+        else:
+            lock.granted(reply.acquired)

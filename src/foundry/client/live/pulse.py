@@ -1,0 +1,81 @@
+"""Whether the server is still there, and how long the locks can be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When a silent server counts as lost; all in seconds.
+
+    Attributes:
+        jeopardy_s: Without any message for this long, the session is in jeopardy.
+        lease_s: Locks count as lost this long after *sending* the last heartbeat that was answered. Shorter than the
+            time after which the server gives them to others.
+        silence_s: A stream without any message for this long is given up, unless ``opened`` names another limit.
+        heartbeat_s: Between heartbeats, unless ``opened`` says otherwise.
+        leave_s: How long a clean leave may take.
+    """
+
+    jeopardy_s: float = 6.0
+    lease_s: float = 9.0
+    silence_s: float = 15.0
+    heartbeat_s: float = 3.0
+    leave_s: float = 2.0
+
+
+class Pulse:
+    """The heartbeats of a session over all its streams, and the lease on its locks that the answers renew.
+
+    Attributes:
+        heard_time: Loop time of the last message from the server, seconds.
+    """
+
+    def __init__(self, timing: Timing, on_lapse: Callable[[], None]) -> None:
+        """Args: on_lapse is called when the lease runs out."""
+        self._timing = timing
+        self._on_lapse = on_lapse
+        self._sent: dict[int, float] = {}
+        self._lease: asyncio.TimerHandle | None = None
+        self.heard_time = 0.0
+
+    def start(self) -> None:
+        """Count from now."""
+        self.heard_time = asyncio.get_running_loop().time()
+
+    @property
+    def jeopardy(self) -> bool:
+        """Whether nothing has come for so long that the session may be lost."""
+        return asyncio.get_running_loop().time() - self.heard_time > self._timing.jeopardy_s
+
+    def beat(self, command_id: int) -> None:
+        """A heartbeat is about to be sent."""
+        self._sent[command_id] = asyncio.get_running_loop().time()
+
+    def answered(self, command_id: int) -> bool:
+        """Renew the lease if this is the id of a heartbeat; returns whether it is."""
+        sent_time = self._sent.pop(command_id, None)
+        if sent_time is None:
+            return False
+        self.renew(sent_time)
+        return True
+
+    def renew(self, sent_time: float) -> None:
+        """Let the lease run from when something was sent that the server has answered: it had seen it no earlier."""
+        self._cancel_lease()
+        self._lease = asyncio.get_running_loop().call_at(sent_time + self._timing.lease_s, self._on_lapse)
+
+    def new_stream(self) -> None:
+        """Heartbeats of the stream before will not be answered."""
+        self._sent.clear()
+
+    def stop(self) -> None:
+        """The session is over."""
+        self._cancel_lease()
+
+    def _cancel_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.cancel()

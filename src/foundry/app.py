@@ -125,7 +125,7 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
             "AuditService": AuditServicer(audit, pages, epoch=epoch),
         }
         server, healthy = build_server(calls, servicers, limits)
-        address = bind(server, settings.listen, settings.tls_cert_file, settings.tls_key_file)
+        address = bind(server, settings)
 
         for work in (
             hub.run(),

@@ -76,6 +76,8 @@ class ServerSettings(BaseSettings):
 
     data_dir: Path
     listen: str = "127.0.0.1:50051"
+    #: One more way in, plaintext, for this machine only: health checks beside a TLS listener.
+    local_socket: Path | None = None
     dev: bool = False
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None

@@ -79,7 +79,7 @@ def _verify(output: Output, foundry: SyncFoundry, project_id: str) -> None:
     except LogAltered as altered:
         output.fail(
             Failure(
-                f"the log was altered: entry {altered.sequence} {altered.problem}",
+                f"the log was altered at entry {altered.sequence}: {altered.problem}",
                 reason="LOG_ALTERED",
                 metadata={"sequence": str(altered.sequence), "problem": altered.problem},
             )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from foundry.cli.exit_codes import ExitCode
 from foundry.cli.invocation import invocation
 from foundry.cli.output import Failure
 
@@ -14,48 +15,74 @@ from foundry.cli.output import Failure
 def serve(
     ctx: typer.Context,
     *,
-    data_dir: Annotated[Path, typer.Option(help="Directory of the database and the development keys.")],
-    listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 picks a free one.")
-    ] = "127.0.0.1:50051",
-    dev: Annotated[bool, typer.Option("--dev", help="Trust tokens of `foundry token`; for this machine only.")] = False,
-    tls_cert: Annotated[Path | None, typer.Option(help="PEM file with the certificate chain.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM file with the certificate's private key.")] = None,
-    token_public_key: Annotated[
-        Path | None, typer.Option(help="PEM file with the public key that signs the tokens.")
+    data_dir: Annotated[
+        Path | None, typer.Option(show_default=False, help="Directory of the database and the development key.")
     ] = None,
-    token_issuer: Annotated[str, typer.Option(help="Issuer (iss) that tokens must name.")] = "",
-    token_audience: Annotated[str, typer.Option(help="Audience (aud) that tokens must name.")] = "",
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", show_default="127.0.0.1:50051", help="Where to listen; port 0 picks a free one."
+        ),
+    ] = None,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Make a signing key for `foundry token`; for this machine only.")
+    ] = False,
+    tls_cert: Annotated[
+        Path | None, typer.Option(show_default=False, help="PEM file with the certificate chain.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(show_default=False, help="PEM file with the certificate's private key.")
+    ] = None,
+    token_public_key: Annotated[
+        Path | None, typer.Option(show_default=False, help="PEM file with the public key that tokens are checked with.")
+    ] = None,
+    token_issuer: Annotated[
+        str | None, typer.Option(show_default=False, help="Issuer (iss) that tokens must name.")
+    ] = None,
+    token_audience: Annotated[
+        str | None, typer.Option(show_default="foundry", help="Audience (aud) that tokens must name.")
+    ] = None,
     admin: Annotated[
         list[str] | None, typer.Option(metavar="SUBJECT", help="Administrator of the installation; repeatable.")
     ] = None,
     allow_plaintext: Annotated[
-        bool, typer.Option("--allow-plaintext", help="Serve other machines without TLS, behind a proxy that has it.")
+        bool,
+        typer.Option("--allow-plaintext", help="Serve other machines without TLS, behind a proxy."),
     ] = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[str | None, typer.Option(show_default="info", help="debug, info, warning or error.")] = None,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
 ) -> None:
-    """Run a server until it is told to stop (Ctrl-C or SIGTERM)."""
+    """Run a server until Ctrl-C or SIGTERM.
+
+    What is not given here is taken from the environment: FOUNDRY_DATA_DIR, FOUNDRY_LISTEN and so on.
+    """
+    from pydantic import ValidationError
+
     from foundry.app import run
     from foundry.settings import ServerSettings, StartupError
 
+    options = {
+        "data_dir": data_dir,
+        "listen": listen,
+        "dev": dev or None,
+        "tls_cert_file": tls_cert,
+        "tls_key_file": tls_key,
+        "token_public_key_file": token_public_key,
+        "token_issuer": token_issuer,
+        "token_audience": token_audience,
+        "administrators": tuple(admin) if admin else None,
+        "allow_plaintext": allow_plaintext or None,
+        "log_level": log_level,
+        "log_json": log_json or None,
+    }
+    output = invocation(ctx).output
     try:
-        exit_code = run(
-            ServerSettings(
-                dev=dev,
-                data_dir=data_dir,
-                listen=listen,
-                tls_cert_file=tls_cert,
-                tls_key_file=tls_key,
-                token_public_key_file=token_public_key,
-                token_issuer=token_issuer,
-                token_audience=token_audience,
-                administrators=tuple(admin or ()),
-                allow_plaintext=allow_plaintext,
-                log_level=log_level,
-                log_json=log_json,
-            )
-        )
+        settings = ServerSettings.model_validate({name: value for name, value in options.items() if value is not None})
+        exit_code = run(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "-".join(str(part) for part in first["loc"]).replace("_", "-")
+        output.fail(Failure(f"--{name}: {first['msg']}", ExitCode.USAGE, "SETTINGS_INVALID"))
     except StartupError as error:
-        invocation(ctx).output.fail(Failure(str(error), reason="STARTUP_FAILED"))
+        output.fail(Failure(str(error), reason="STARTUP_FAILED"))
     raise typer.Exit(exit_code)

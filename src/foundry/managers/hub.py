@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from foundry.domain.entry import Entry, Event
-from foundry.domain.errors import FoundryError, GoingAway, SessionEnded, Unauthenticated, Unavailable
+from foundry.domain.errors import FoundryError, GoingAway, Unavailable
 from foundry.domain.events import EntryEvent, IdleWarning, Opened, ResyncReason, ServerGoing, Tick
 from foundry.domain.session import Activity, Attachment, CloseReason, Position, Presence
 from foundry.managers.channel import Channel
+from foundry.managers.endings import ending
 from foundry.managers.live import LiveSession
 
 if TYPE_CHECKING:
@@ -91,6 +92,13 @@ class SessionHub:
         live = LiveSession(session, caller, channel, self._clock.monotonic_s(), self._catch_up)
         self._live[session.session_id] = live
         channel.subscribers[session.session_id] = live.wake
+        current = await self._sessions.current(session)
+        if current.close_reason or current.stream_epoch != session.stream_epoch:
+            # Closed or taken over by the very commit that opened it, whose entries went out before anybody listened.
+            self._detached(live)
+            why = current.close_reason or CloseReason.SUPERSEDED
+            live.end(ending(why, session.session_id), keeps_session=True)
+            return live
         await self.show(live, Activity())
         missed, resync = await self._state.missed(session.project_id, after)
         if missed is None:
@@ -177,14 +185,14 @@ class SessionHub:
             live = self._live.get(str(entry.new.data["session_id"]))
             if live and live.session.stream_epoch < int(str(entry.new.data["stream_epoch"])):
                 self._detached(live)
-                live.end(_ending("SUPERSEDED", live.session_id), keeps_session=True)
+                live.end(ending("SUPERSEDED", live.session_id), keeps_session=True)
         elif entry.new.event is Event.SESSION_CLOSED:
             session_id = str(entry.new.data["session_id"])
             live = self._live.get(session_id)
             if live:
                 self._detached(live)
                 why = str(entry.new.data["close_reason"]).removeprefix("SESSION_CLOSE_REASON_")
-                live.end(_ending(why, session_id), keeps_session=True)
+                live.end(ending(why, session_id), keeps_session=True)
             self._spawn(self._hide(entry.log, session_id))
 
     # --- a stream ends ---
@@ -299,22 +307,3 @@ async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
 
 def _presence(session: Session) -> Presence:
     return Presence(session.session_id, session.principal, session.open_time_us, client_name=session.client_name)
-
-
-def _ending(why: str, session_id: str) -> FoundryError | None:
-    """How a stream ends whose session was closed for this reason; None is a good end."""
-    endings: dict[str, tuple[str, str]] = {
-        CloseReason.SUPERSEDED: ("SESSION_SUPERSEDED", "a newer stream took this session's place"),
-        CloseReason.HEARTBEAT: ("SESSION_SILENT", "nothing was heard from the client for too long"),
-        CloseReason.SLOW_CONSUMER: ("SLOW_CONSUMER", "the client did not read for too long"),
-        CloseReason.ENDED: ("SESSION_ENDED", "somebody ended the session"),
-        CloseReason.ACCESS_LOST: ("ACCESS_LOST", "you may no longer read this project"),
-        CloseReason.STREAM_GONE: ("SESSION_ENDED", "the session is closed"),
-        CloseReason.SERVER_RESTART: ("SESSION_ENDED", "the session was not resumed in time"),
-    }
-    if why == CloseReason.TOKEN_EXPIRED:
-        return Unauthenticated("TOKEN_EXPIRED", "the session's token expired")
-    if why in endings:
-        reason, text = endings[why]
-        return SessionEnded(reason, text, session_id)
-    return None

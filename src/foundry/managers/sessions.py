@@ -14,6 +14,7 @@ from foundry.domain.errors import LimitExceeded, NotFound, ResumeRefused
 from foundry.domain.session import CloseReason, Session, SessionState
 from foundry.ids import new_id
 from foundry.managers.access import authorize, readable
+from foundry.managers.endings import ending
 from foundry.managers.entries import SERVER, entry
 from foundry.managers.holding import close
 from foundry.store.requests import request_key
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from foundry.store.projects import SqlAlchemyProjectRepository
     from foundry.store.sessions import SessionRepository
     from foundry.store.unit_of_work import UnitOfWork
+
+
+#: A client that missed being told so must not come back by itself after these.
+_FOR_GOOD = frozenset({CloseReason.SUPERSEDED, CloseReason.ENDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,7 @@ class SessionManager:
 
         Raises:
             ResumeRefused: The secret is not the newest of a session of this principal in this project.
+            SessionEnded: The session was superseded, or ended by somebody.
             LimitExceeded: The project has too many open sessions.
             ProjectAccessDenied, AgentAccessDenied: See the contract.
         """
@@ -138,6 +144,8 @@ class SessionManager:
             or not hmac.compare_digest(session.resume_hash, _hash(wanted.resume_secret))
         ):
             raise ResumeRefused(wanted.resume_session_id)
+        if session.close_reason in _FOR_GOOD and (error := ending(session.close_reason, session.session_id)):
+            raise error
         return session
 
     def _resume(
@@ -184,6 +192,10 @@ class SessionManager:
         }
         unit.record(entry(Event.SESSION_OPENED, caller, data, session_id=session.session_id))
         return session
+
+    async def current(self, session: Session) -> Session:
+        """A session as it is stored now."""
+        return await self._sessions.get(session.session_id) or session
 
     async def detach(self, session: Session) -> bool:
         """Note that a stream was lost while its session lives on for its grace; False if it was resumed meanwhile."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2
 from foundry.rpc.calls import authentication_interceptor
@@ -15,12 +15,11 @@ from foundry.settings import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from google.protobuf.descriptor import ServiceDescriptor
 
     from foundry.rpc.calls import Calls
-    from foundry.settings import Limits
+    from foundry.settings import Limits, ServerSettings
 
 SERVICES: tuple[ServiceDescriptor, ...] = (
     project_pb2.DESCRIPTOR.services_by_name["ProjectService"],
@@ -82,7 +81,10 @@ def build_server(
     generic: Any = _GenericOnly(server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, generic)
     names = [service.full_name for service in SERVICES]
-    reflection.enable_server_reflection([*names, reflection.SERVICE_NAME, health.SERVICE_NAME], generic)
+    # Not `enable_server_reflection`: it would take `generic` for a server of threads.
+    reflecting: Any = reflection.aio.ReflectionServicer([*names, reflection.SERVICE_NAME, health.SERVICE_NAME])
+    add_reflecting: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+    add_reflecting(reflecting, generic)
     return server, healthy
 
 
@@ -100,19 +102,19 @@ async def set_serving(healthy: health.aio.HealthServicer) -> None:
         await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
 
 
-def bind(server: grpc.aio.Server, listen: str, cert_file: Path | None, key_file: Path | None) -> str:
-    """Give a server its address: ``HOST:PORT``, with port 0 for any free one, or ``unix:PATH``.
-
-    Args:
-        cert_file: PEM certificate chain, with ``key_file`` its key, for TLS; None for plaintext.
+def bind(server: grpc.aio.Server, settings: ServerSettings) -> str:
+    """Give a server its addresses: ``listen``, with TLS if there is a key pair, and the local socket if wanted.
 
     Returns:
-        The address that clients connect to.
+        The address that clients connect to; with the port that was found if port 0 was asked for.
 
     Raises:
-        StartupError: The address cannot be had, or the TLS files cannot be read.
+        StartupError: An address cannot be had, or the TLS files cannot be read.
     """
+    listen, cert_file, key_file = settings.listen, settings.tls_cert_file, settings.tls_key_file
     try:
+        if settings.local_socket:
+            server.add_insecure_port(f"unix:{settings.local_socket}")
         if cert_file and key_file:
             secure = grpc.ssl_server_credentials([(key_file.read_bytes(), cert_file.read_bytes())])
             port = server.add_secure_port(listen, secure)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import bindparam, create_engine, exists, insert, literal, select, union
+from sqlalchemy import bindparam, create_engine, event, exists, insert, literal, select, union
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -29,8 +29,8 @@ from foundry.store.unit_of_work import Needs, UnitOfWork
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import Connection, Select
     from sqlalchemy import Row as SqlAlchemyRow
-    from sqlalchemy import Select
 
     from foundry.clock import Clock
 
@@ -107,11 +107,14 @@ class Database:
     def _migrate(self) -> str:
         """Bring the schema up to date; returns the new revision, or nothing when it was."""
         engine = create_engine(f"sqlite:///{self._path.absolute()}")
+        event.listen(engine, "connect", _leave_transactions_alone)
+        event.listen(engine, "begin", _begin)
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with contextlib.ExitStack() as opened:
             opened.callback(engine.dispose)
-            connection = opened.enter_context(engine.connect())
+            # One transaction: an interrupted migration leaves the schema as it was.
+            connection = opened.enter_context(engine.begin())
             config.attributes["connection"] = connection
             try:
                 before = current_revision(connection)
@@ -191,6 +194,15 @@ def genesis(instance_id: str) -> NewEntry:
         SYSTEM,
         {"format": log.FORMAT, "hash": "sha256", "canonical": "rfc8785", "instance_id": instance_id},
     )
+
+
+def _leave_transactions_alone(driver: sqlite3.Connection, _record: object) -> None:
+    """The driver would begin a transaction before rows change, but not before tables do."""
+    driver.isolation_level = None
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def current_revision(connection: Any) -> str:  # noqa: ANN401 - a SQLAlchemy connection

@@ -2,7 +2,8 @@
 
 An UPDATE or DELETE trigger alone is not enough on SQLite: ``INSERT OR REPLACE`` slips past both. So an entry's insert
 must also name the next sequence number and the leaf of the entry before, and a version's change must be made under the
-lock that its field row shows. The server checks the guards at start and refuses to serve without them.
+lock that its field row shows; and no insert may meet an existing row in any key, be it a unique column or the rowid. The
+server checks the guards at start and refuses to serve without them.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ SQLITE_GUARDS: dict[str, str] = {
         "WHERE project_id = NEW.project_id), 0) "
         "BEGIN SELECT RAISE(ABORT, 'draft does not continue its project'); END"
     ),
+    "draft_no_replace": _refuse_replace("draft", "draft_id"),
     "draft_change_no_replace": _refuse_replace("draft_change", "project_id", "field", "version_number"),
     "draft_change_under_lock": (
         "CREATE TRIGGER draft_change_under_lock BEFORE INSERT ON draft_change "
@@ -56,15 +58,18 @@ SQLITE_GUARDS: dict[str, str] = {
     ),
     "content_no_replace": (
         "CREATE TRIGGER content_no_replace BEFORE INSERT ON content WHEN EXISTS (SELECT 1 FROM content "
-        "WHERE project_id = NEW.project_id AND sha256 = NEW.sha256 AND data IS NOT NEW.data) "
+        "WHERE project_id = NEW.project_id AND sha256 = NEW.sha256 AND data IS NOT NEW.data OR rowid = NEW.rowid) "
         "BEGIN SELECT RAISE(ABORT, 'content is append-only'); END"
     ),
     "field_no_delete": _refuse("field", "DELETE"),
+    "field_no_replace": _refuse_replace("field", "project_id", "name"),
     "field_fence_rises": (
-        "CREATE TRIGGER field_fence_rises BEFORE UPDATE ON field WHEN NEW.fence < OLD.fence "
-        "OR NEW.fence > OLD.fence + 1 "
-        "OR (NEW.fence > OLD.fence AND OLD.session_id IS NOT NULL) "
-        "OR (NEW.fence = OLD.fence AND NEW.session_id IS NOT NULL AND NEW.session_id IS NOT OLD.session_id) "
+        "CREATE TRIGGER field_fence_rises BEFORE UPDATE ON field "
+        "WHEN (NEW.project_id, NEW.name) IS NOT (OLD.project_id, OLD.name) "
+        "OR NEW.fence < OLD.fence OR NEW.fence > OLD.fence + 1 "
+        "OR (NEW.fence > OLD.fence AND (OLD.session_id IS NOT NULL OR NEW.session_id IS NULL)) "
+        "OR (NEW.fence = OLD.fence AND NEW.session_id IS NOT NULL AND (NEW.session_id, NEW.lock_id, NEW.holder_subject) "
+        "IS NOT (OLD.session_id, OLD.lock_id, OLD.holder_subject)) "
         "BEGIN SELECT RAISE(ABORT, 'a field changes hands only by a new grant of a free field'); END"
     ),
 }

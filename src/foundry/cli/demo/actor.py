@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from foundry.cli.demo import processes
+from foundry.cli.demo.cast import Person
 
 WAIT_S: Final = 10.0
 """How long anybody waits for anything, in seconds."""
@@ -19,14 +20,6 @@ WAIT_S: Final = 10.0
 
 class NotObservedError(Exception):
     """What a story promises did not happen; the message says what happened instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Somebody with a token."""
-
-    subject: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)

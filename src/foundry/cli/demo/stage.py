@@ -13,14 +13,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from foundry.cli.demo import processes
-from foundry.cli.demo.actor import WAIT_S, Actor, NotObservedError, Person
+from foundry.cli.demo.actor import WAIT_S, Actor, NotObservedError
+from foundry.cli.demo.cast import CAST, SRE, Person
 from foundry.cli.demo.example import Example
 from foundry.cli.demo.transcript import Transcript
-
-ALICE: Final = Person("alice", "Alice A.")
-BOB: Final = Person("bob", "Bob B.")
-SRE: Final = Person("sre", "Sam R.")
-CAST: Final = (ALICE, BOB, SRE)
 
 _READY: Final = re.compile(rb"foundry ready on (\S+)")
 _VALID_FOR: Final = "12h"

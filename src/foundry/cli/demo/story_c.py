@@ -7,9 +7,10 @@ from typing import Final
 from rich.text import Text
 
 from foundry.cli.demo.actor import Actor
+from foundry.cli.demo.cast import ALICE, BOB, SRE
 from foundry.cli.demo.example import json_problem
 from foundry.cli.demo.play import Story, expect, step
-from foundry.cli.demo.stage import ALICE, BOB, SRE, Stage
+from foundry.cli.demo.stage import Stage
 from foundry.cli.demo.story_a import PROMPT, save_edit
 from foundry.cli.diff import delta_lines
 
@@ -35,26 +36,24 @@ async def _break_it(stage: Stage) -> None:
     (bad,) = await stage.texts_of(PROMPT, BAD)
     problem = json_problem(bad)
     expect(problem, "the JSON example is whole")
-    stage.transcript.sees("bob", f"the agent's answers do not parse any more: {problem}")
+    stage.transcript.sees(BOB, f"the agent's answers do not parse any more: {problem}")
 
 
 @step("Sam opens the history: 15 versions without a gap, each with its author.")
 async def _history(stage: Stage) -> None:
-    stage.transcript.does("sre", "foundry draft history PROJECT")
+    stage.transcript.does(SRE, "foundry draft history PROJECT")
     drafts = (await stage.run(SRE, "draft", "history", stage.project_id)).results
     numbers = [draft["version_number"] for draft in drafts]
     expect(numbers == list(range(BAD, 0, -1)), f"the versions are {numbers}")
     for draft in drafts[:3]:
-        stage.transcript.sees(
-            "sre", f"{draft['version_number']}  {draft['author']['display_name']}  {draft['message']}"
-        )
+        stage.transcript.sees(SRE, f"{draft['version_number']}  {draft['author']['display_name']}  {draft['message']}")
     authors = {draft["version_number"]: draft["author"]["subject"] for draft in drafts}
     expect(all(authors[edit.version] == edit.author for edit in stage.example.edits), f"the authors are {authors}")
 
 
 @step("The difference from 14 to 15 shows the error: a comma is gone.")
 async def _diff(stage: Stage) -> None:
-    stage.transcript.does("sre", f"foundry draft diff PROJECT {GOOD} {BAD}")
+    stage.transcript.does(SRE, f"foundry draft diff PROJECT {GOOD} {BAD}")
     delta = (await stage.run(SRE, "draft", "diff", stage.project_id, str(GOOD), str(BAD))).result
     stage.transcript.exhibit(Text("\n").join(delta_lines(delta["unified"])))
     edit = stage.example.edit(BAD)
@@ -65,7 +64,7 @@ async def _diff(stage: Stage) -> None:
 
 @step("Sam reverts to version 14: version 16 is there, and its content has the hash of 14.")
 async def _revert(stage: Stage) -> None:
-    stage.transcript.does("sre", f"foundry draft revert PROJECT {GOOD}")
+    stage.transcript.does(SRE, f"foundry draft revert PROJECT {GOOD}")
     args = (stage.project_id, str(GOOD), "-m", "Version 15 broke the JSON example.")
     saved = (await stage.run(SRE, "draft", "revert", *args)).result["draft"]
     good = (await stage.run(SRE, "draft", "show", stage.project_id, str(GOOD))).result
@@ -73,14 +72,14 @@ async def _revert(stage: Stage) -> None:
     expect(saved["origin"] == "DRAFT_ORIGIN_REVERT", f"its origin is {saved['origin']}")
     expect(saved["source_version"] == GOOD, f"its source is {saved['source_version']}")
     expect(saved["content_sha256"] == good["content_sha256"], "the hashes differ")
-    stage.transcript.sees("sre", f"version {BACK}, back to {GOOD}, content {saved['content_sha256'][:12]} as in {GOOD}")
+    stage.transcript.sees(SRE, f"version {BACK}, back to {GOOD}, content {saved['content_sha256'][:12]} as in {GOOD}")
 
 
 @step("Alice and Bob see version 16 at once, on their screens.")
 async def _everybody_sees(stage: Stage) -> None:
     for person in (ALICE, BOB):
         entry = await stage.actor(person).sees("draft_created", version_number=BACK)
-        stage.transcript.sees(person.subject, f"version {BACK} by {entry['actor']['display_name']}, back to {GOOD}")
+        stage.transcript.sees(person, f"version {BACK} by {entry['actor']['display_name']}, back to {GOOD}")
 
 
 @step("Nothing is lost: 15 can still be read and is still broken, and 16 is whole.")
@@ -89,8 +88,8 @@ async def _nothing_is_lost(stage: Stage) -> None:
     expect(json_problem(bad), "version 15 is not what it was")
     expect(not json_problem(back), f"the JSON example of version 16 is broken: {json_problem(back)}")
     expect(back == good, "the prompt of 16 is not that of 14, byte for byte")
-    stage.transcript.does("sre", f"foundry draft show PROJECT {BAD} --field {PROMPT} --raw")
-    stage.transcript.sees("sre", f"{len(bad.encode())} bytes, with the mistake")
+    stage.transcript.does(SRE, f"foundry draft show PROJECT {BAD} --field {PROMPT} --raw")
+    stage.transcript.sees(SRE, f"{len(bad.encode())} bytes, with the mistake")
 
 
 def _author(stage: Stage, version: int) -> Actor:

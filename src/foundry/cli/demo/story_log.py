@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from foundry.cli.demo.cast import ALICE
 from foundry.cli.demo.play import Story, expect, step
-from foundry.cli.demo.stage import ALICE, Stage
+from foundry.cli.demo.stage import Stage
 from foundry.cli.demo.story_c import BACK
 
 
 @step("Every save lies inside a lock of its author, and every lock was released with a reason.")
 async def _locks(stage: Stage) -> None:
     await stage.everybody_leaves()
-    stage.transcript.does("alice", "foundry log PROJECT --event lock_acquired --event lock_released ...")
+    stage.transcript.does(ALICE, "foundry log PROJECT --event lock_acquired --event lock_released ...")
     events = ("lock_acquired", "lock_released", "draft_created")
     options = [word for event in events for word in ("--event", event)]
     entries = (await stage.run(ALICE, "log", stage.project_id, *options)).results
@@ -30,17 +31,17 @@ async def _locks(stage: Stage) -> None:
                 expect(holder == (entry["actor"]["subject"], change["fencing_token"]), f"{change} without its lock")
     expect(saves == BACK, f"{saves} saves are logged")
     expect(not held, f"still held: {held}")
-    stage.transcript.sees("alice", f"{saves} saves, each inside one lock of its author; no lock is left")
+    stage.transcript.sees(ALICE, f"{saves} saves, each inside one lock of its author; no lock is left")
 
 
 @step("The hash chain of the log verifies, recomputed by the client.")
 async def _verify(stage: Stage) -> None:
-    stage.transcript.does("alice", "foundry log PROJECT --verify")
+    stage.transcript.does(ALICE, "foundry log PROJECT --verify")
     ran = await stage.run(ALICE, "log", stage.project_id, "--verify")
     verified = ran.result
     expect(verified.get("verified"), f"the answer is {verified}")
     expect(verified["entries"] == len(ran.results) - 1, "the chain has another length than the log")
-    stage.transcript.sees("alice", f"{verified['entries']} entries, unbroken chain, head {verified['head'][:12]}")
+    stage.transcript.sees(ALICE, f"{verified['entries']} entries, unbroken chain, head {verified['head'][:12]}")
 
 
 STORY_LOG = Story("One log tells it all", (_locks, _verify))

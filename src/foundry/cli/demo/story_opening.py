@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from foundry.cli.demo.cast import ALICE, BOB, SRE
 from foundry.cli.demo.play import Story, expect, step
-from foundry.cli.demo.stage import ALICE, BOB, SRE, Stage
+from foundry.cli.demo.stage import Stage
 
 
 @step("A server runs, and says that it is serving.")
@@ -20,10 +21,10 @@ async def _project(stage: Stage) -> None:
     options = ["--description", example.description]
     options += [word for label in sorted(example.labels.items()) for word in ("--label", "=".join(label))]
     options += [word for rule in sorted(example.rules.items()) for word in ("--rule", "=".join(rule))]
-    stage.transcript.does("alice", f"foundry project create '{example.name}'")
+    stage.transcript.does(ALICE, f"foundry project create '{example.name}'")
     stage.project_id = (await stage.run(ALICE, "project", "create", example.name, *options)).result["project_id"]
     for person in (BOB, SRE):
-        stage.transcript.does("alice", f"foundry project member set PROJECT {person.subject} editor")
+        stage.transcript.does(ALICE, f"foundry project member set PROJECT {person.subject} editor")
         await _set_editor(stage, person.subject, person.name)
 
 
@@ -36,7 +37,7 @@ async def _set_editor(stage: Stage, subject: str, name: str) -> None:
 @step("Version 1 holds prompt, configuration, topology, examples and test cases.")
 async def _first_version(stage: Stage) -> None:
     files = [f"{field}=@{path}" for field, path in stage.example.files.items()]
-    stage.transcript.does("alice", f"foundry draft save PROJECT {' '.join(stage.example.files)}")
+    stage.transcript.does(ALICE, f"foundry draft save PROJECT {' '.join(stage.example.files)}")
     saved = (await stage.run(ALICE, "draft", "save", stage.project_id, *files, "-m", "First version.")).result
     expect(saved["draft"]["version_number"] == 1, f"it is version {saved['draft']['version_number']}")
     draft = (await stage.run(BOB, "draft", "show", stage.project_id, "1")).result
@@ -52,8 +53,8 @@ async def _together(stage: Stage) -> None:
     await alice.do("focus", field="system_prompt", activity="reading")
     await alice.sees_person("bob")
     seen = await bob.sees_person("alice")
-    stage.transcript.sees("alice", "Bob B. is here")
-    stage.transcript.sees("bob", f"{seen['principal']['display_name']} is here")
+    stage.transcript.sees(ALICE, "Bob B. is here")
+    stage.transcript.sees(BOB, f"{seen['principal']['display_name']} is here")
 
 
 OPENING = Story("A team opens a project", (_server, _project, _first_version, _together))

@@ -11,14 +11,12 @@ from rich.rule import Rule
 from rich.table import Column, Table
 from rich.text import Text
 
+from foundry.cli.demo.cast import Person
 from foundry.cli.output import Output
 from foundry.cli.words import plain, plural
 
 WIDE: Final = 110  # columns from which everybody has a side of their own
 _NAME_COLUMNS: Final = 10
-_STYLES: Final = {"alice": "cyan", "bob": "magenta", "sre": "yellow"}
-_NAMES: Final = {"alice": "Alice A.", "bob": "Bob B.", "sre": "Sam R."}
-_ON_THE_LEFT: Final = frozenset({"alice", "sre"})
 
 
 class Transcript:
@@ -38,11 +36,11 @@ class Transcript:
         else:
             self._output.show(Text(), Rule(Text(title, "bold"), align="left", style="dim"), Text())
 
-    def does(self, who: str, what: str) -> None:
+    def does(self, who: Person, what: str) -> None:
         """Tell what somebody does."""
         self._speak(who, "does", "", what)
 
-    def sees(self, who: str, what: str) -> None:
+    def sees(self, who: Person, what: str) -> None:
         """Tell what somebody's own program was told by the server."""
         self._speak(who, "sees", "\N{LEFTWARDS ARROW} ", what)
 
@@ -81,19 +79,17 @@ class Transcript:
         for step in absent:
             self._output.show(Text(f"  \N{BALLOT X} {step}"))
 
-    def _speak(self, who: str, verb: str, sign: str, what: str) -> None:
+    def _speak(self, who: Person, verb: str, sign: str, what: str) -> None:
         if self._output.as_json:
-            self._output.line({"who": who, verb: what})
+            self._output.line({"who": who.subject, verb: what})
             return
-        style = _STYLES.get(who, "")
         line = Table.grid(Column(width=_NAME_COLUMNS, no_wrap=True), Column(), padding=(0, 1, 0, 0))
-        line.add_row(Text(_NAMES.get(who, who), f"bold {style}"), Text.assemble((sign, style), plain(what)))
+        line.add_row(Text(who.name, f"bold {who.style}"), Text.assemble((sign, who.style), plain(what)))
         if self._output.console.width < WIDE:
             self._output.show(line)
             return
         sides = Table.grid(Column(ratio=1), Column(ratio=1), expand=True, padding=(0, 2, 0, 0))
-        on_the_left = who in _ON_THE_LEFT
-        sides.add_row(line if on_the_left else "", "" if on_the_left else line)
+        sides.add_row(line if who.on_the_left else "", "" if who.on_the_left else line)
         self._output.show(sides)
 
 

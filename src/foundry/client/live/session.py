@@ -113,7 +113,10 @@ class Session:
 
     @property
     def state(self) -> Workspace:
-        """The project, its locks, its fields and who is here, kept up to date; always the same object."""
+        """The project, its locks, its fields and who is here, kept up to date; always the same object.
+
+        It follows the events: the answer to a command of one's own may come a moment before the entries it caused.
+        """
         return self._link.workspace
 
     @property

@@ -1,0 +1,166 @@
+"""The server without its gRPC edge: real managers over a real database, on a clock that the test owns."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foundry.coordination.memory import MemoryEventBus, MemoryLockRegistry, MemoryPresenceRegistry
+from foundry.domain.draft import SaveResult
+from foundry.domain.entry import Entry
+from foundry.domain.lock import Lock
+from foundry.domain.principal import Caller, Principal, PrincipalKind
+from foundry.domain.project import Role
+from foundry.domain.session import Session
+from foundry.ids import new_id
+from foundry.managers.denials import Denials
+from foundry.managers.drafts import DraftManager, RequestedChange, SaveRequest
+from foundry.managers.hub import SessionHub
+from foundry.managers.idle import IdleWatch
+from foundry.managers.live import LiveSession
+from foundry.managers.locks import LockManager
+from foundry.managers.presence import PresenceBoard
+from foundry.managers.projects import ProjectManager
+from foundry.managers.sessions import OpenSession, SessionManager
+from foundry.managers.state import StateReader
+from foundry.managers.workers import Workers
+from foundry.rpc.encoding import EventEncoder
+from foundry.settings import Fanout, Limits, Liveness
+from foundry.store.database import Database
+from foundry.store.drafts import DraftRepository
+from foundry.store.entries import EntryRepository
+from foundry.store.fields import FieldRepository
+from foundry.store.lane import WriteLane
+from foundry.store.projects import SqlAlchemyProjectRepository
+from foundry.store.sessions import SessionRepository
+from tests.store.manual_clock import ManualClock
+
+LIVENESS = Liveness()
+
+
+def caller(subject: str, kind: PrincipalKind = PrincipalKind.HUMAN, *, display_name: str = "") -> Caller:
+    """Somebody with a client and a correlation id, as the edge would make them."""
+    principal = Principal(subject, kind, display_name)
+    return Caller(principal, 0, "test", "1.0", "ipv4:127.0.0.1:5", f"correlation-{subject}")
+
+
+ALICE, BOB = caller("alice", display_name="Alice A."), caller("bob")
+AGENT = caller("agent", PrincipalKind.AGENT)
+
+
+@dataclass
+class Workspace:
+    """Everything below the edge. ``committed`` fills with the entries of each commit, ``commits`` counts them."""
+
+    database: Database
+    clock: ManualClock
+    lane: WriteLane
+    bus: MemoryEventBus
+    projects: ProjectManager
+    locks: LockManager
+    drafts: DraftManager
+    sessions: SessionManager
+    hub: SessionHub
+    denials: Denials
+    idle: IdleWatch
+    entries: EntryRepository
+    committed: list[Entry] = field(default_factory=list)
+    batches: list[list[Entry]] = field(default_factory=list)
+
+    def on_commit(self, entries: list[Entry]) -> None:
+        """Note the entries of a commit and spread them."""
+        self.batches.append(entries)
+        self.committed += entries
+        self.bus.publish(entries)
+
+    async def project(self, owner: Caller = ALICE, *editors: Caller) -> str:
+        """A new project with members; returns its id."""
+        project = await self.projects.create_project(owner, "Oncology Clinical Protocol Agent")
+        for editor in editors:
+            await self.projects.set_member(owner, project.project_id, editor.principal.subject, Role.EDITOR)
+        return project.project_id
+
+    async def session(self, project_id: str, who: Caller = ALICE, **options: object) -> Session:
+        """An open session without a stream."""
+        wanted = OpenSession(project_id, **options)  # type: ignore[arg-type]  # passed on
+        return (await self.sessions.open(who, wanted)).session
+
+    async def stream(self, project_id: str, who: Caller = ALICE) -> LiveSession:
+        """A session whose stream nobody reads yet."""
+        return await self.hub.open(who, OpenSession(project_id), None)
+
+    async def lock(self, session: Session, name: str, who: Caller = ALICE) -> Lock:
+        """A granted lock."""
+        return (await self.locks.acquire(who, session.project_id, session.session_id, name)).lock
+
+    async def save(self, lock: Lock, text: str, base: int, who: Caller = ALICE, *, keep: bool = False) -> SaveResult:
+        """A save of one text under a lock."""
+        request = SaveRequest(
+            lock.project_id, base, {lock.field: lock.fencing_token}, lock.session_id, keep, message="why not"
+        )
+        return await self.drafts.create_draft(who, request, [RequestedChange(lock.field, content=text.encode())])
+
+    async def save_unary(
+        self, project_id: str, base: int, who: Caller = ALICE, request_id: str = "", **texts: str
+    ) -> SaveResult:
+        """A save without a session."""
+        changes = [RequestedChange(name, content=text.encode()) for name, text in texts.items()]
+        return await self.drafts.create_draft(who, SaveRequest(project_id, base, {}, request_id=request_id), changes)
+
+    async def log(self, name: str) -> Sequence[Entry]:
+        """All entries of a log as they are stored."""
+        return await self.entries.after(name, 0, 10_000)
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    directory: Path, clock: ManualClock | None = None, *, liveness: Liveness = LIVENESS
+) -> AsyncIterator[Workspace]:
+    """A workspace over the database in ``directory``, closed in the end."""
+    clock = clock or ManualClock()
+    database, bus, workers = Database(directory, clock), MemoryEventBus(), Workers()
+    lane = WriteLane(database.writer, clock, lambda entries: made.on_commit(entries))
+    projects, fields = SqlAlchemyProjectRepository(database), FieldRepository(database)
+    entries, denials = EntryRepository(database), Denials(lane, clock)
+    limits, fanout = Limits(), Fanout()
+    idle_us = int(liveness.idle_limit_s * 1_000_000)
+    locks = LockManager(lane, projects, fields, MemoryLockRegistry(clock), denials, idle_limit_us=idle_us)
+    sessions = SessionManager(
+        lane, projects, SessionRepository(database), boot_id=new_id(), sessions_max=limits.sessions_per_project_max
+    )
+    hub = SessionHub(
+        sessions,
+        StateReader(database, projects, fields, entries, fanout=fanout),
+        PresenceBoard(MemoryPresenceRegistry()),
+        clock,
+        EventEncoder(epoch=database.epoch, limits=limits, liveness=liveness),
+        liveness=liveness,
+        fanout=fanout,
+    )
+    hub.follow(bus)
+    locks.follow(bus)
+    drafts = DraftRepository(database)
+    made = Workspace(
+        database,
+        clock,
+        lane,
+        bus,
+        ProjectManager(lane, projects, instance_id=database.instance_id),
+        locks,
+        DraftManager(lane, projects, fields, drafts, workers, limits=limits, idle_limit_us=idle_us),
+        sessions,
+        hub,
+        denials,
+        IdleWatch(locks, fields, hub, clock, liveness),
+        entries,
+    )
+    lane.start()
+    try:
+        yield made
+    finally:
+        await hub.stop()
+        await lane.stop()
+        await workers.close()
+        await database.close()

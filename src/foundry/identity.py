@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from foundry.domain.errors import Unauthenticated
 from foundry.domain.principal import Principal, PrincipalKind
@@ -35,9 +35,17 @@ _TOKEN_BYTES_MAX = 16 * 1024
 _CACHE_SIZE = 4_096
 #: How far the issuer's clock may be ahead of ours.
 _SKEW_S = 5
+_NAME_BYTES_MAX = 200
 
-_Subject = Annotated[str, Field(min_length=1, max_length=200)]
-_Name = Annotated[str, Field(max_length=200)]
+
+def _at_most_200_bytes(text: str) -> str:
+    if len(text.encode()) > _NAME_BYTES_MAX:
+        raise ValueError("at most 200 bytes")
+    return text
+
+
+_Subject = Annotated[str, Field(min_length=1), AfterValidator(_at_most_200_bytes)]
+_Name = Annotated[str, AfterValidator(_at_most_200_bytes)]
 PublicKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
 
 
@@ -234,7 +242,5 @@ def mint_dev_token(
     try:
         _Claims.model_validate(payload)
     except ValidationError as error:
-        raise StartupError(
-            "a subject has 1 to 200 characters, a name at most 200; kind: human, agent, service"
-        ) from error
+        raise StartupError("a subject has 1 to 200 bytes, a name at most 200; kind: human, agent, service") from error
     return jwt.encode(payload, _load_dev_key(data_dir), algorithm="EdDSA")

@@ -19,13 +19,13 @@ from typer.testing import CliRunner, Result
 
 from foundry.cli import app, to_front
 
-_LIMIT_S = 30.0
+_LIMIT_S = 60.0
 
 
 class Child:
-    """A running ``python -m foundry`` whose output is read line by line; it is killed when it takes too long."""
+    """A running ``python -m foundry`` whose output is read line by line; it is stopped when it takes too long."""
 
-    def __init__(self, *args: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *args: str, env: dict[str, str] | None = None, limit_s: float = _LIMIT_S) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "foundry", *args],
             stdout=subprocess.PIPE,
@@ -35,8 +35,12 @@ class Child:
             text=True,
             start_new_session=True,
         )
-        self._watchdog = threading.Timer(_LIMIT_S, self.process.kill)
+        self._watchdog = threading.Timer(limit_s, self.process.terminate)  # so that it can clean up
         self._watchdog.start()
+
+    def forget_the_time(self) -> None:
+        """Let it run for as long as the tests do."""
+        self._watchdog.cancel()
 
     def line(self) -> str:
         """Return the next line of its output, empty at the end."""
@@ -64,9 +68,9 @@ class Child:
 
 
 @contextmanager
-def child(*args: str, env: dict[str, str] | None = None) -> Iterator[Child]:
+def child(*args: str, env: dict[str, str] | None = None, limit_s: float = _LIMIT_S) -> Iterator[Child]:
     """Run a command in a process of its own for the length of a block."""
-    running = Child(*args, env=env)
+    running = Child(*args, env=env, limit_s=limit_s)
     try:
         yield running
     finally:
@@ -153,7 +157,7 @@ class Server:
 def running_server(data_dir: Path) -> Iterator[Server]:
     """Run a development server for the length of a block."""
     with child("serve", "--dev", "--data-dir", str(data_dir), "--listen", "127.0.0.1:0") as process:
-        process._watchdog.cancel()
+        process.forget_the_time()
         ready = process.line()
         assert ready.startswith("foundry ready on "), process.end()[2]
         yield Server(ready.removeprefix("foundry ready on "), data_dir)

@@ -16,7 +16,7 @@ from foundry.cli import app
 from foundry.cli.demo.actor import NotObservedError
 from foundry.cli.demo.cast import ALICE, BOB
 from foundry.cli.demo.example import find_example, load_example
-from foundry.cli.demo.play import Step, Story, expect, play
+from foundry.cli.demo.play import PLAY_S, Step, Story, expect, play
 from foundry.cli.demo.stage import Stage
 from foundry.cli.demo.transcript import Transcript
 from foundry.cli.output import Output
@@ -89,7 +89,7 @@ def test_a_missing_example_is_a_wrong_command_line(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_step_of_the_stories_is_observed(tmp_path: Path) -> None:
-    with child("--json", "demo", "--once", "--data-dir", str(tmp_path)) as demo:
+    with child("--json", "demo", "--once", "--data-dir", str(tmp_path), limit_s=PLAY_S) as demo:
         code, out, err = demo.end()
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line for line in lines if line.get("observed") is False] == []
@@ -99,7 +99,7 @@ def test_every_step_of_the_stories_is_observed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_without_once_the_server_goes_on_until_ctrl_c(tmp_path: Path) -> None:
-    with child("--json", "demo", "--data-dir", str(tmp_path)) as demo:
+    with child("--json", "demo", "--data-dir", str(tmp_path), limit_s=PLAY_S) as demo:
         invitation = demo.until('"target"')
         host, _, port = invitation["target"].rpartition(":")
         socket.create_connection((host, int(port)), timeout=5).close()
@@ -119,7 +119,7 @@ def test_without_once_the_server_goes_on_until_ctrl_c(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_interrupted_it_stops_what_it_started(tmp_path: Path) -> None:
-    with child("--json", "demo", "--once", "--data-dir", str(tmp_path)) as demo:
+    with child("--json", "demo", "--once", "--data-dir", str(tmp_path), limit_s=PLAY_S) as demo:
         demo.until("Alice and Bob open the project")
         code, _, _ = demo.end(signal.SIGTERM)
     assert code == 1

@@ -203,6 +203,24 @@ def test_an_ended_session_loses_its_lock(server: Server, project: str) -> None:
     assert err.startswith("foundry: the lock of topology is lost")
 
 
+def test_an_agent_edits_only_where_policy_lets_it_and_an_editor_takes_its_pen(server: Server, project: str) -> None:
+    server.ask("alice", "project", "member", "set", project, "tuner", "editor")
+    whose = ["--subject", "tuner", "--kind", "agent", "--on-behalf-of", "alice", "--name", "Tuner"]
+    minted = CliRunner().invoke(app, ["token", "--data-dir", str(server.data_dir), *whose])
+    server.tokens["tuner"] = minted.stdout.strip()
+    denied = server.run("tuner", "--json", "draft", "save", project, "system_prompt=x")
+    assert denied.exit_code == 6
+    assert json.loads(denied.stderr)["reason"] == "AGENT_ACCESS_DENIED"
+
+    server.ask("alice", "project", "update", project, "--rule", "agent_access=edit")
+    with child("lock", "hold", project, "system_prompt", env=server.env("tuner")) as holder:
+        assert holder.line().startswith("holding system_prompt")
+        assert "Tuner for alice" in server.run("bob", "lock", "list", project).stdout
+        broken = server.run("bob", "lock", "break", project, "system_prompt", "--reason", "my turn")
+        assert broken.stdout == "system_prompt is free; it was held by Tuner for alice\n"
+        assert holder.end()[0] == 8
+
+
 def test_watching_tells_what_happens_as_it_happens(server: Server, project: str) -> None:
     with child("--json", "watch", project, env=server.env("carol")) as watcher:
         assert watcher.object()["state"]["project"]["project_id"] == project

@@ -40,9 +40,7 @@ class _Audit(audit_pb2_grpc.AuditServiceServicer):
         self.entries = entries
 
     async def ListEntries(
-        self,
-        request: audit_pb2.ListEntriesRequest,
-        context: grpc.aio.ServicerContext[audit_pb2.ListEntriesRequest, audit_pb2.ListEntriesResponse],
+        self, request: audit_pb2.ListEntriesRequest, context: object
     ) -> audit_pb2.ListEntriesResponse:
         return audit_pb2.ListEntriesResponse(entries=self.entries, head=self.entries[-1].position)
 

@@ -135,7 +135,7 @@ def test_a_name_in_a_refusal_cannot_drive_the_terminal() -> None:
 
 def test_long_lines_stay_lines_in_a_pipe() -> None:
     output, shown, _ = _output(as_json=False)
-    output.say(Text("word " * 40))
+    output.show(Text("word " * 40))
     assert len(shown.getvalue().splitlines()) == 1
 
 

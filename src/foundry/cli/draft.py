@@ -47,6 +47,9 @@ class Kind(StrEnum):
     BINARY = "binary"
 
 
+_KIND_HELP = f"What the fields hold: {', '.join(Kind)}."
+
+
 @app.command("save")
 def save(
     ctx: typer.Context,
@@ -59,7 +62,7 @@ def save(
     remove: Annotated[list[str] | None, typer.Option(metavar="FIELD", help="Remove a field; repeatable.")] = None,
     message: MessageOption = "",
     base: BaseOption = None,
-    kind: Annotated[Kind | None, typer.Option(help="What the fields hold.", show_default="by name")] = None,
+    kind: Annotated[Kind | None, typer.Option(metavar="KIND", show_default="by name", help=_KIND_HELP)] = None,
     validate_only: Annotated[bool, typer.Option("--validate-only", help="Check everything, save nothing.")] = False,
     reason: ReasonOption = "",
 ) -> None:
@@ -118,11 +121,8 @@ def diff_(
     if output.as_json:
         for delta in found:
             output.line(delta)
-    elif found:
-        for line in diff.deltas(found):
-            output.say(line)
     else:
-        output.show(Text(f"versions {a} and {b} are the same", "dim"))
+        output.show(*diff.deltas(found) if found else [Text(f"versions {a} and {b} are the same", "dim")])
 
 
 @app.command("revert")

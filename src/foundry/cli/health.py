@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -44,7 +44,8 @@ def _check(call: Invocation, timeout_s: float) -> str:
     channel = grpc.secure_channel(call.target, credentials) if credentials else grpc.insecure_channel(call.target)
     with channel:
         try:
-            answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=timeout_s)
+            stub: Any = HealthStub(channel)  # its stubs know no methods
+            answer = stub.Check(HealthCheckRequest(), timeout=timeout_s)
         except grpc.RpcError as error:
             status = error.code().name
             call.output.fail(

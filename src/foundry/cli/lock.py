@@ -181,4 +181,4 @@ class _Teller:
         if self._output.as_json:
             self._output.line(fields)
         else:
-            self._output.say(sentence)
+            self._output.show(sentence)

@@ -65,7 +65,7 @@ def _follow(output: Output, read: Callable[[int], Iterator[LogEntry]], after: in
             if output.as_json:
                 output.line(entry)
             else:
-                output.say(events.line(entry))
+                output.show(events.line(entry))
             after = entry.position.sequence
         time.sleep(_POLL_S)
 

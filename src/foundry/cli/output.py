@@ -100,13 +100,9 @@ class Output:
         sys.stdout.flush()
 
     def show(self, *parts: RenderableType) -> None:
-        """Print something for people."""
+        """Print something for people; in a pipe a line of text stays one line, however long."""
         for part in parts:
-            self.console.print(part)
-
-    def say(self, line: Text) -> None:
-        """Show one line for people; in a pipe it stays one line, however long."""
-        self.console.print(line, soft_wrap=True)
+            self.console.print(part, soft_wrap=isinstance(part, Text))
 
     def note(self, sentence: str) -> None:
         """Tell people something beside the result, on standard error; scripts do not hear it."""

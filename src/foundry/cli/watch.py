@@ -60,11 +60,11 @@ def tell_state(output: Output, state: Workspace) -> None:
         project, locks, presence = to_json(state.project), list(map(to_json, held)), list(map(to_json, here))
         output.line({"state": {"project": project, "locks": locks, "presence": presence}})
         return
-    output.say(Text.assemble((plain(state.project.name), "bold"), f", version {state.head_version}"))
-    for it in here:
-        output.say(Text.assemble(person(it.principal), " is here"))
+    output.show(Text.assemble((plain(state.project.name), "bold"), f", version {state.head_version}"))
+    for principal in {it.principal.subject: it.principal for it in here}.values():
+        output.show(Text.assemble(person(principal), " is here"))
     for lock in held:
-        output.say(Text.assemble(person(lock.holder), f" holds {plain(lock.field)}"))
+        output.show(Text.assemble(person(lock.holder), f" holds {plain(lock.field)}"))
 
 
 def tell(output: Output, event: ServerEvent) -> None:
@@ -74,12 +74,12 @@ def tell(output: Output, event: ServerEvent) -> None:
     if output.as_json:
         output.line(event)
     elif event.HasField("entry"):
-        output.say(events.line(event.entry))
+        output.show(events.line(event.entry))
     elif event.HasField("presence"):
         for line in _presence_lines(event.presence):
-            output.say(line)
+            output.show(line)
     elif event.HasField("going_away"):
-        output.say(Text("the server is restarting; this goes on by itself", "yellow"))
+        output.show(Text("the server is restarting; this goes on by itself", "yellow"))
 
 
 def _presence_lines(update: PresenceUpdate) -> list[Text]:

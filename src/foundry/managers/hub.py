@@ -150,11 +150,15 @@ class SessionHub:
 
     async def show(self, live: LiveSession, shown: Activity) -> None:
         """Show the others what a session is at; latest wins."""
-        await self._show(live.channel, replace(_presence(live.session), shown=shown))
+        await self._show(live.session.project_id, replace(_presence(live.session), shown=shown))
 
-    async def _show(self, channel: Channel, here: Presence) -> None:
-        changed = await self._presence.put(channel.project_id, here, channel.presence_version + 1)
-        if changed:
+    # Both ask for the project's channel of this moment: that of a stream that is gone may be nobody's by now.
+
+    async def _show(self, project_id: str, here: Presence) -> None:
+        channel = self._channels.get(project_id)
+        version = channel.presence_version + 1 if channel else 0
+        changed = await self._presence.put(project_id, here, version)
+        if changed and channel:
             channel.presence_version += 1
             channel.publish(self._encode(changed))
 
@@ -205,7 +209,7 @@ class SessionHub:
         session = live.session
         if session.grace_ms and why is CloseReason.STREAM_GONE:
             if await self._until_stored(lambda: self._sessions.detach(session)):
-                await self._show(live.channel, replace(_presence(session), reconnecting=True))
+                await self._show(session.project_id, replace(_presence(session), reconnecting=True))
                 self._spawn(self._close_later(session, session.grace_ms / 1000, why))
         else:
             by = live.caller if why is CloseReason.LEAVE else None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: A claim in the registry that no grant confirms within this time is void.
 _CLAIM_TTL_S = 15.0
-#: A touch that would move the expiry by less than this is not written.
+#: A touch that would move the expiry by less than this, or less than a hundredth of the idle limit, is not written.
 _TOUCH_US_MIN = 5_000_000
 
 
@@ -163,7 +163,7 @@ class LockManager:
             attached_session(unit, caller, session_id)
             lock = _held(unit, field, session_id, fencing_token)
             renewed = replace(lock, expire_time_us=unit.now_us + self._idle_limit_us)
-            if renewed.expire_time_us - lock.expire_time_us < _TOUCH_US_MIN:
+            if renewed.expire_time_us - lock.expire_time_us < min(_TOUCH_US_MIN, self._idle_limit_us // 100):
                 return lock
             unit.put_field(replace(unit.field(field), lock=renewed))
             return renewed

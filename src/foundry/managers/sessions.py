@@ -117,7 +117,10 @@ class SessionManager:
             superseded = [
                 other
                 for other in unit.sessions
-                if wanted.tab_id == other.tab_id != "" and other.principal.same_actor(caller.principal)
+                # The one that could not be resumed is among them, and closed already.
+                if other.state is not SessionState.CLOSED
+                and wanted.tab_id == other.tab_id != ""
+                and other.principal.same_actor(caller.principal)
             ]
             for other in superseded:
                 close(unit, caller, other, CloseReason.SUPERSEDED)

@@ -17,6 +17,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from foundry.domain.errors import FoundryError, InvalidArgument, InvalidContent, LockHeld, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from google.protobuf.message import Message
 
 _log = structlog.get_logger(__name__)
@@ -26,6 +28,10 @@ DOMAIN: Final = "foundry.coreason.ai"
 #: Status details travel in HTTP/2 trailers, which peers may refuse above 8 KiB; long values are cut.
 _METADATA_BYTES_MAX = 512
 _DETAILS_MAX = 16
+#: Together with an ErrorInfo and a message still below 8 KiB.
+_LIST_BYTES_MAX = 5 * 1024
+#: What a row of a list takes beside its two texts.
+_ROW_BYTES = 20
 
 #: gRPC code of each reason. A test compares it with the comments of ``error_reason.proto``.
 CODES: Final[dict[str, grpc.StatusCode]] = {
@@ -96,8 +102,8 @@ def to_status(error: BaseException) -> status_pb2.Status:
 def _more(error: FoundryError) -> list[Message]:
     if isinstance(error, InvalidArgument):
         bad = error_details_pb2.BadRequest()
-        for violation in error.violations[:_DETAILS_MAX]:
-            bad.field_violations.add(field=_cut(violation.field), description=_cut(violation.description))
+        for field, description in _fitting((found.field, found.description) for found in error.violations):
+            bad.field_violations.add(field=field, description=description)
         return [bad]
     if isinstance(error, InvalidContent):
         bad = error_details_pb2.BadRequest()
@@ -105,14 +111,27 @@ def _more(error: FoundryError) -> list[Message]:
         return [bad]
     if isinstance(error, LockHeld):
         failure = error_details_pb2.PreconditionFailure()
-        for lock in error.locks[:_DETAILS_MAX]:
-            description = f"held by {lock.holder.label} ({lock.holder.subject})"
-            failure.violations.add(type="LOCK_HELD", subject=f"fields/{lock.field}", description=_cut(description))
+        held = (
+            (f"fields/{lock.field}", f"held by {lock.holder.label} ({lock.holder.subject})") for lock in error.locks
+        )
+        for subject, description in _fitting(held):
+            failure.violations.add(type="LOCK_HELD", subject=subject, description=description)
         return [failure]
     if isinstance(error, NotFound):
         kind, name = error.details["resource_type"], error.details["resource_id"]
         return [error_details_pb2.ResourceInfo(resource_type=kind, resource_name=_cut(name))]
     return []
+
+
+def _fitting(rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """As many rows of a list as there is room for: all, unless their texts are unusually long."""
+    left = _LIST_BYTES_MAX
+    for row in rows:
+        first, second = _cut(row[0]), _cut(row[1])
+        left -= len(first.encode()) + len(second.encode()) + _ROW_BYTES
+        if left < 0:
+            return
+        yield first, second
 
 
 def _status(code: int, message: str, details: list[Message]) -> status_pb2.Status:

@@ -49,13 +49,13 @@ class ProjectServicer:
 
     async def ListProjects(self, request: pb.ListProjectsRequest, caller: Caller) -> pb.ListProjectsResponse:
         """List the caller's projects."""
-        size, labels = self._pages.size(request.page_size), dict(request.labels)
-        if len(request.name_contains) > 200:  # noqa: PLR2004 - as long as a name
-            raise InvalidArgument("name_contains", "at most 200 bytes")
-        wanted = ProjectFilter(
-            request.name_contains, labels, validation.state_filter(request.state), request.show_archived
+        size = self._pages.size(request.page_size)
+        fields = validation.check(
+            validation.ProjectFilterFields, name_contains=request.name_contains, labels=dict(request.labels)
         )
-        filters = [request.name_contains, labels, request.state, request.show_archived]
+        state = validation.state_filter(request.state)
+        wanted = ProjectFilter(fields.name_contains, fields.labels, state, request.show_archived)
+        filters = [fields.name_contains, fields.labels, request.state, request.show_archived]
         bound = ("ListProjects", caller.principal.subject, filters)
         after = self._pages.read(request.page_token, "", *bound)
         found = await self._projects.list_projects(caller, wanted, after, size + 1)

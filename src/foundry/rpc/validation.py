@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 1_000
 _INT64_MAX = 2**63 - 1
+_LABELS_MAX = 64
+_LABEL_BYTES_MAX = 100
 
 
 def _bytes_at_most(limit: int) -> AfterValidator:
@@ -38,6 +40,14 @@ def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be blank")
     return text
+
+
+def _labels(labels: dict[str, str]) -> dict[str, str]:
+    if len(labels) > _LABELS_MAX:
+        raise ValueError(f"at most {_LABELS_MAX}")
+    if any(not key or max(len(key.encode()), len(value.encode())) > _LABEL_BYTES_MAX for key, value in labels.items()):
+        raise ValueError(f"keys (not empty) and values have at most {_LABEL_BYTES_MAX} bytes each")
+    return labels
 
 
 def _request_id(text: str) -> str:
@@ -64,7 +74,7 @@ Subject = Annotated[str, Field(min_length=1), _bytes_at_most(200)]
 RequestId = Annotated[str, AfterValidator(_request_id)]
 Token = Annotated[int, Field(ge=1, le=_INT64_MAX)]
 Version = Annotated[int, Field(ge=0, le=_INT64_MAX)]
-Labels = Annotated[dict[Annotated[str, Field(min_length=1), _bytes_at_most(100)], Text100], Field(max_length=64)]
+Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 
 
 class Checked(BaseModel):
@@ -85,6 +95,13 @@ class ProjectFields(Checked):
 
     name: Name
     description: Text4K = ""
+    labels: Labels = Field(default_factory=dict)
+
+
+class ProjectFilterFields(Checked):
+    """What projects are looked for by."""
+
+    name_contains: Text200 = ""
     labels: Labels = Field(default_factory=dict)
 
 

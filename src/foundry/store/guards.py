@@ -2,8 +2,8 @@
 
 An UPDATE or DELETE trigger alone is not enough on SQLite: ``INSERT OR REPLACE`` slips past both. So an entry's insert
 must also name the next sequence number and the leaf of the entry before, and a version's change must be made under the
-lock that its field row shows; and no insert may meet an existing row in any key, be it a unique column or the rowid. The
-server checks the guards at start and refuses to serve without them.
+lock that its field row shows; and no insert may meet an existing row in any key, be it a unique column or the rowid.
+The server checks the guards at start and refuses to serve without them.
 """
 
 from __future__ import annotations
@@ -68,8 +68,9 @@ SQLITE_GUARDS: dict[str, str] = {
         "WHEN (NEW.project_id, NEW.name) IS NOT (OLD.project_id, OLD.name) "
         "OR NEW.fence < OLD.fence OR NEW.fence > OLD.fence + 1 "
         "OR (NEW.fence > OLD.fence AND (OLD.session_id IS NOT NULL OR NEW.session_id IS NULL)) "
-        "OR (NEW.fence = OLD.fence AND NEW.session_id IS NOT NULL AND (NEW.session_id, NEW.lock_id, NEW.holder_subject) "
-        "IS NOT (OLD.session_id, OLD.lock_id, OLD.holder_subject)) "
+        "OR (NEW.fence = OLD.fence AND NEW.session_id IS NOT NULL "
+        "AND (NEW.session_id, NEW.lock_id, NEW.holder_subject) IS NOT "
+        "(OLD.session_id, OLD.lock_id, OLD.holder_subject)) "
         "BEGIN SELECT RAISE(ABORT, 'a field changes hands only by a new grant of a free field'); END"
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,9 @@ def request_key(principal: Principal, rpc: str, request_id: str, command: Value)
         return None
     identity = {"subject": principal.subject, "kind": principal.kind.value, "for": principal.on_behalf_of}
     who = canonical_json(identity).decode()
-    return RequestKey(who, rpc, request_id, hashlib.sha256(canonical_json(command)).digest())
+    # Not canonical JSON, which has no integers over 2**53: versions and tokens may be any that the contract can carry.
+    said = json.dumps(command, sort_keys=True, separators=(",", ":")).encode()
+    return RequestKey(who, rpc, request_id, hashlib.sha256(said).digest())
 
 
 def key_parameters(key: RequestKey) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -45,7 +46,11 @@ def demo(
     except FileNotFoundError as error:
         output.fail(Failure(str(error), ExitCode.USAGE, "EXAMPLE_MISSING"))
     with ExitStack() as cleanup:
-        where = data_dir or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="foundry-demo-")))
+        where = (
+            data_dir.absolute()
+            if data_dir
+            else Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="foundry-demo-")))
+        )
         missing = ["the end of the play"]
         stopped = live.run(_demo(output, project, where, missing, once=once))
     if missing:
@@ -82,8 +87,8 @@ def _invite(output: Output, stage: Stage) -> None:
     if output.as_json:
         output.line({"target": stage.target, "data_dir": str(stage.data_dir), "project_id": stage.project_id})
         return
-    foundry = "foundry" if shutil.which("foundry") else f"{sys.executable} -m foundry"
-    token = f"{foundry} token --data-dir {stage.data_dir} --subject alice --name 'Alice A.'"
+    foundry = _own_name()
+    token = f"{foundry} token --data-dir {shlex.quote(str(stage.data_dir))} --subject alice --name 'Alice A.'"
     commands = (
         f"export FOUNDRY_TARGET={stage.target}",
         f"export FOUNDRY_TOKEN=$({token})",
@@ -96,3 +101,12 @@ def _invite(output: Output, stage: Stage) -> None:
         *(Text(f"  {command}", "bold", no_wrap=True, overflow="ignore") for command in commands),
         Text("\nAs bob or sre (editors) in a third one: the same with --subject bob.", "dim"),
     )
+
+
+def _own_name() -> str:
+    """Return what to type to run this program once more."""
+    script = Path(sys.argv[0])
+    if script.name != "foundry":
+        return f"{shlex.quote(sys.executable)} -m foundry"
+    on_path = shutil.which("foundry")
+    return "foundry" if on_path and Path(on_path).samefile(script) else shlex.quote(str(script))

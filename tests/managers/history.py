@@ -31,7 +31,7 @@ async def live_through(workspace: Workspace) -> str:
     with contextlib.suppress(LockHeld):
         await workspace.lock(his, "system_prompt", BOB)
     await workspace.save(lock, "one", 0)
-    await workspace.save_unary(project_id, 1, system_prompt="two", scratchpad="note")
+    await workspace.save_unary(project_id, 1, {"system_prompt": "two", "scratchpad": "note"})
     await workspace.drafts.revert(ALICE, SaveRequest(project_id, 2, {}, reason="back"), 1, ["system_prompt"])
     await workspace.lock(his, "topology", BOB)
     await workspace.projects.set_member(ALICE, project_id, "carol", Role.VIEWER, reason="to watch")

@@ -103,7 +103,7 @@ class Workspace:
         return await self.drafts.create_draft(who, request, [RequestedChange(lock.field, content=text.encode())])
 
     async def save_unary(
-        self, project_id: str, base: int, who: Caller = ALICE, request_id: str = "", **texts: str
+        self, project_id: str, base: int, texts: dict[str, str], who: Caller = ALICE, *, request_id: str = ""
     ) -> SaveResult:
         """A save without a session."""
         changes = [RequestedChange(name, content=text.encode()) for name, text in texts.items()]
@@ -121,7 +121,7 @@ async def opened(
     """A workspace over the database in ``directory``, closed in the end."""
     clock = clock or ManualClock()
     database, bus, workers = Database(directory, clock), MemoryEventBus(), Workers()
-    lane = WriteLane(database.writer, clock, lambda entries: made.on_commit(entries))
+    lane = WriteLane(database.writer, clock, lambda entries: made.on_commit(entries))  # noqa: PLW0108 - made later
     projects, fields = SqlAlchemyProjectRepository(database), FieldRepository(database)
     entries, denials = EntryRepository(database), Denials(lane, clock)
     limits, fanout = Limits(), Fanout()

@@ -1,4 +1,5 @@
 """Opening the store: what it refuses to run on, and whom it lets near its files."""
+# ruff: noqa: S608 - the attacks are SQL, put together
 
 from __future__ import annotations
 
@@ -19,8 +20,7 @@ HASH = b"\x01" * 32
 
 def open_files(directory: Path) -> list[str]:
     """Files in a directory that this process has open."""
-    targets = [Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
-    names = [str(target.readlink()) for target in targets if target.is_symlink()]
+    names = [str(number.readlink()) for number in Path("/proc/self/fd").iterdir() if number.is_symlink()]
     return [name for name in names if name.startswith(str(directory))]
 
 
@@ -32,23 +32,36 @@ def usual_umask() -> Iterator[None]:
     os.umask(before)
 
 
+def modes(directory: Path) -> dict[str, int]:
+    """The mode of each file in a directory."""
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
+
+
+def open_directory(parent: Path) -> Path:
+    """A directory that everybody may look into."""
+    directory = parent / "open"
+    directory.mkdir(mode=0o755)
+    return directory
+
+
 async def test_only_the_owner_can_read(tmp_path: Path, usual_umask: None) -> None:
     """The directory is made 0700 and every file in it 0600, whatever the umask."""
     database = Database(tmp_path / "made", ManualClock())
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "made").iterdir()}
+    found = modes(tmp_path / "made")
     await database.close()
-    assert modes == dict.fromkeys(modes, 0o600)
-    assert {"foundry.sqlite3", "foundry.sqlite3-wal", "foundry.lock"} <= modes.keys()
-    assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o700
+    assert found == dict.fromkeys(found, 0o600)
+    assert {"foundry.sqlite3", "foundry.sqlite3-wal", "foundry.lock"} <= found.keys()
+    assert modes(tmp_path) == {"made": 0o700}
 
 
 async def test_files_are_private_in_an_open_directory_too(tmp_path: Path, usual_umask: None) -> None:
     """A directory that was there before keeps its mode; the files do not depend on it."""
-    tmp_path.chmod(0o755)
-    database = Database(tmp_path, ManualClock())
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    directory = open_directory(tmp_path)
+    database = Database(directory, ManualClock())
+    found = modes(directory)
     await database.close()
-    assert modes == dict.fromkeys(modes, 0o600)
+    assert found == dict.fromkeys(found, 0o600)
+    assert modes(tmp_path) == {"open": 0o755}
 
 
 async def test_one_server_at_a_time(data_dir: Path) -> None:

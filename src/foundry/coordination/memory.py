@@ -39,7 +39,7 @@ class MemoryLockRegistry:
         current = self._claims.get(key)
         if current and current.session_id != session_id and (current.fence or current.expires_s > now):
             return False
-        if current is None or current.session_id != session_id:
+        if current is None or current.session_id != session_id or not current.fence:
             self._claims[key] = _Claim(user_id, session_id, 0, now + ttl_seconds)
         return True
 

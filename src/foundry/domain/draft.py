@@ -101,12 +101,14 @@ class SaveResult:
         draft: The new version; on NO_CHANGE the current one, or None when the project has none.
         released_locks: Locks this save gave back, sorted by field.
         sequence: Log position of the last entry this save caused, or of the head when there was none.
+        head_version: The version that stood afterwards, 0 when the project has none.
     """
 
     draft: Draft | None
     outcome: SaveOutcome
     released_locks: tuple[Lock, ...]
     sequence: int
+    head_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

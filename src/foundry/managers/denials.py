@@ -11,7 +11,7 @@ import structlog
 from foundry.domain.entry import INSTANCE_LOG, Event
 from foundry.domain.errors import Unavailable
 from foundry.managers.entries import SERVER, entry
-from foundry.store.unit_of_work import Needs
+from foundry.store.needs import Needs
 
 if TYPE_CHECKING:
     from foundry.clock import Clock

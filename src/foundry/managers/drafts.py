@@ -12,8 +12,8 @@ from foundry.domain.errors import ContentTooLarge, InvalidArgument, InvalidConte
 from foundry.domain.field import SCRATCHPAD, FieldKind, FieldValue, check_field_name
 from foundry.managers.access import readable
 from foundry.managers.saving import SaveCommand, decide_save
+from foundry.store.needs import Needs
 from foundry.store.requests import request_key
-from foundry.store.unit_of_work import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -214,9 +214,8 @@ class DraftManager:
         result = await self._lane.submit(
             needs, lambda unit: decide_save(unit, caller, command, idle_limit_us=self._idle_limit_us)
         )
-        if result.draft is None:  # nothing changed: the answer shows the version that stands
-            project, _ = await readable(self._projects, caller, request.project_id)
-            return replace(result, draft=await self._drafts.get(request.project_id, project.head_version))
+        if result.draft is None:  # nothing changed: the answer shows the version that stood
+            return replace(result, draft=await self._drafts.get(request.project_id, result.head_version))
         return result
 
     @staticmethod

@@ -14,8 +14,8 @@ from foundry.domain.lock import AcquireResult, Lock, ReleaseReason
 from foundry.managers.access import authorize, readable
 from foundry.managers.entries import SERVER
 from foundry.managers.holding import attached_session, check_free, grant, release
+from foundry.store.needs import Needs
 from foundry.store.requests import request_key
-from foundry.store.unit_of_work import Needs
 
 if TYPE_CHECKING:
     from foundry.coordination.ports import EventBus, LockRegistry

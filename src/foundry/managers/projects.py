@@ -17,8 +17,8 @@ from foundry.managers.access import authorize, readable
 from foundry.managers.entries import entry, policy_data
 from foundry.managers.holding import close, release
 from foundry.store.database import genesis
+from foundry.store.needs import Needs
 from foundry.store.requests import request_key
-from foundry.store.unit_of_work import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -82,7 +82,7 @@ def decide_save(unit: UnitOfWork, caller: Caller, command: SaveCommand, *, idle_
         raise command.invalid
     effective = [change for change in command.changes if _differs(unit.field(change.field), change)]
     if not effective and not command.session_id:
-        return unit.remember(SaveResult(None, SaveOutcome.NO_CHANGE, (), unit.last_sequence()))
+        return unit.remember(SaveResult(None, SaveOutcome.NO_CHANGE, (), unit.last_sequence(), project.head_version))
     result = _write(unit, caller, command, effective, idle_limit_us=idle_limit_us)
     if command.validate_only:
         unit.discard()
@@ -137,7 +137,8 @@ def _write(
     if not command.session_id:
         close(unit, caller, session, CloseReason.UNARY)
     outcome = SaveOutcome.COMMITTED if draft else SaveOutcome.NO_CHANGE
-    return SaveResult(draft, outcome, tuple(released), unit.last_sequence())
+    head_version = draft.version_number if draft else unit.project.head_version
+    return SaveResult(draft, outcome, tuple(released), unit.last_sequence(), head_version)
 
 
 def _holding(

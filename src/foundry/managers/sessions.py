@@ -17,8 +17,8 @@ from foundry.managers.access import authorize, readable
 from foundry.managers.endings import ending
 from foundry.managers.entries import SERVER, entry
 from foundry.managers.holding import close
+from foundry.store.needs import Needs
 from foundry.store.requests import request_key
-from foundry.store.unit_of_work import Needs
 
 if TYPE_CHECKING:
     from foundry.domain.principal import Caller

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -33,8 +34,13 @@ class Workers:
         if self._pool is None:
             # Spawned, never forked: the parent runs gRPC's threads.
             self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, _call, function, args, kwargs)
+        pool, loop = self._pool, asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(pool, _call, function, args, kwargs)
+        except BrokenProcessPool:  # the worker died, of this work or of a lack of memory; the next gets another
+            if self._pool is pool:
+                self._pool = None
+            raise
 
     async def close(self) -> None:
         """End the worker process, if there is one."""

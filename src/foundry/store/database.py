@@ -23,8 +23,9 @@ from foundry.domain.principal import SYSTEM
 from foundry.ids import new_id
 from foundry.store import entries, guards, log
 from foundry.store import tables as t
+from foundry.store.needs import Needs
 from foundry.store.sqlite import SqliteConnection, Statement
-from foundry.store.unit_of_work import Needs, UnitOfWork
+from foundry.store.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from foundry.domain.errors import Unavailable
+from foundry.store.needs import Needs
 from foundry.store.requests import KEPT_US
-from foundry.store.unit_of_work import Needs
 
 if TYPE_CHECKING:
     from foundry.store.lane import WriteLane

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import structlog
 
 from foundry.domain.errors import FoundryError, Unavailable
-from foundry.store.unit_of_work import Needs, UnitOfWork
+from foundry.store.needs import Needs
+from foundry.store.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from foundry.clock import Clock

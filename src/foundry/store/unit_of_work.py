@@ -17,6 +17,7 @@ from foundry.domain.project import ProjectState
 from foundry.store import drafts, entries, fields, projects, requests, sessions
 from foundry.store.codec import dump_answer, load_answer
 from foundry.store.log import NO_LEAF, chain
+from foundry.store.needs import Head, Needs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from foundry.domain.lock import Lock
     from foundry.domain.project import Member, Project
     from foundry.domain.session import Session
-    from foundry.store.requests import RequestKey
     from foundry.store.sqlite import SqliteConnection, Statement
 
 T = TypeVar("T")
@@ -33,51 +33,6 @@ T = TypeVar("T")
 
 class RowConflictError(Exception):
     """A staged update found its row changed since it was loaded. Only a second writer can cause it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """The rows an operation reads. All belong to one project; ``project_id`` is empty for the instance alone.
-
-    Attributes:
-        subject: Load this principal's membership.
-        all_members: Load every member.
-        sessions: Load these sessions.
-        sessions_of: Load the open sessions of this subject in the project.
-        all_sessions: Load every open session of the project, and what they hold.
-        count_sessions: Count the open sessions of the project.
-        fields: Load these fields. Where one is not live, all fields are loaded, to check its name against them.
-        all_fields: Load every field.
-        held_by: Load the fields that these sessions hold.
-        instance_log: The operation writes to the instance log too.
-        request: Look up the answer to this request, to repeat it.
-    """
-
-    project_id: str = ""
-    subject: str = ""
-    all_members: bool = False
-    sessions: tuple[str, ...] = ()
-    sessions_of: str = ""
-    all_sessions: bool = False
-    count_sessions: bool = False
-    fields: tuple[str, ...] = ()
-    all_fields: bool = False
-    held_by: tuple[str, ...] = ()
-    instance_log: bool = False
-    request: RequestKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The one row of a log: state and head version of its project, and the tail of the chain."""
-
-    log: str
-    state: ProjectState
-    head_version: int
-    current_draft_id: str
-    last_sequence: int
-    tail: bytes
-    last_time_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +354,3 @@ def _head_parameters(head: Head) -> dict[str, Any]:
         "tail": head.tail,
         "last_time_us": head.last_time_us,
     }
-
-
-__all__ = ["Head", "Needs", "RowConflictError", "UnitOfWork"]

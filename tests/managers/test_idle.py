@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from coreason.foundry.v1 import session_pb2
+from coreason.foundry.v1 import session_event_pb2, session_pb2
 from foundry.domain.entry import Event
 from foundry.domain.errors import Unavailable
 from foundry.domain.lock import Lock
 from foundry.managers.live import LiveSession
 from tests.managers.workspace import ALICE, BOB, LIVENESS, Workspace, opened
 
+PATIENCE_S = 10.0
 LIMIT_S, WARNING_S = LIVENESS.idle_limit_s, LIVENESS.idle_warning_s
 
 
@@ -34,15 +35,19 @@ async def stream(workspace: Workspace) -> LiveSession:
 
 async def warnings(stream: LiveSession) -> list[str]:
     """Fields that the stream was warned about since the last time."""
-    stream.send(b"")
+    stream.send(
+        session_pb2.ProjectSessionResponse(
+            events=[session_pb2.ServerEvent(tick=session_event_pb2.Tick())]
+        ).SerializeToString()
+    )
     warned: list[str] = []
     while True:
-        try:
-            data = await asyncio.wait_for(stream.take(), 0.01)
-        except TimeoutError:
-            return warned
-        events = session_pb2.ProjectSessionResponse.FromString(data).events
-        warned += [event.idle_warning.lock.field for event in events if event.WhichOneof("event") == "idle_warning"]
+        data = await asyncio.wait_for(stream.take(), PATIENCE_S)
+        for event in session_pb2.ProjectSessionResponse.FromString(data).events:
+            if event.WhichOneof("event") == "tick":
+                return warned
+            if event.WhichOneof("event") == "idle_warning":
+                warned.append(event.idle_warning.lock.field)
 
 
 async def held(workspace: Workspace, lock: Lock) -> bool:
@@ -156,9 +161,10 @@ async def test_a_store_that_is_away_only_postpones(workspace: Workspace, stream:
         with pytest.raises(Unavailable):
             await workspace.idle.look()
     assert await held(workspace, lock)
+    released = asyncio.Event()
+    workspace.bus.subscribe(lambda _: released.set())
     watching = asyncio.create_task(workspace.idle.run())
-    while await held(workspace, lock):
-        await asyncio.sleep(0)
-    assert not watching.done()
+    await asyncio.wait_for(released.wait(), PATIENCE_S)
+    assert (await held(workspace, lock), watching.done()) == (False, False)
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)

@@ -265,7 +265,7 @@ class DraftManager:
         project_id: str,
         *,
         version_number: int | None = None,
-        draft_id: str = "",
+        draft_id: str | None = None,
         names: Sequence[str] = (),
         omit_content: bool = False,
     ) -> FullDraft:
@@ -276,13 +276,14 @@ class DraftManager:
             ContentTooLarge: The fields do not fit into one answer.
         """
         project, _ = await readable(self._projects, caller, project_id)
-        if draft_id:
-            draft = await self._drafts.get_by_id(project_id, draft_id)
+        if draft_id is not None:
+            asked, draft = draft_id, await self._drafts.get_by_id(project_id, draft_id)
         else:
+            asked = "head" if version_number is None else str(version_number)
             number = project.head_version if version_number is None else version_number
             draft = await self._drafts.get(project_id, number)
         if draft is None:
-            raise NotFound("draft", draft_id or str(version_number if version_number is not None else "head"))
+            raise NotFound("draft", asked)
         digests = await self._drafts.fields_at(project_id, draft.version_number)
         if names:
             by_name = {digest.name: digest for digest in digests}

@@ -41,9 +41,6 @@ class AuditServicer:
         found, head = await self._audit.list_entries(
             caller, request.project_id, after=after, limit=size + 1, events=events, actor=request.actor
         )
-        more = self._pages.issue(found[size - 1].sequence, *bound) if len(found) > size else ""
-        return pb.ListEntriesResponse(
-            entries=[codec.entry(entry, self._epoch, with_bytes=True) for entry in found[:size]],
-            next_page_token=more,
-            head=codec.position(head),
-        )
+        entries = self._pages.fit(found, size, lambda entry: codec.entry(entry, self._epoch, with_bytes=True))
+        more = self._pages.issue(found[len(entries) - 1].sequence, *bound) if len(found) > len(entries) else ""
+        return pb.ListEntriesResponse(entries=entries, next_page_token=more, head=codec.position(head))

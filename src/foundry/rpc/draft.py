@@ -50,7 +50,7 @@ class DraftServicer:
             caller,
             request.project_id,
             version_number=version,
-            draft_id=request.draft_id,
+            draft_id=request.draft_id if request.HasField("draft_id") else None,
             names=request.fields,
             omit_content=request.omit_content,
         )
@@ -64,8 +64,9 @@ class DraftServicer:
         found = await self._drafts.list_drafts(
             caller, request.project_id, author=request.author, field=request.field, before=before, limit=size + 1
         )
-        more = self._pages.issue(found[size - 1].version_number, *bound) if len(found) > size else ""
-        return pb.ListDraftsResponse(drafts=[codec.draft(draft) for draft in found[:size]], next_page_token=more)
+        drafts = self._pages.fit(found, size, codec.draft)
+        more = self._pages.issue(found[len(drafts) - 1].version_number, *bound) if len(found) > len(drafts) else ""
+        return pb.ListDraftsResponse(drafts=drafts, next_page_token=more)
 
     async def CompareDrafts(self, request: pb.CompareDraftsRequest, caller: Caller) -> pb.CompareDraftsResponse:
         """Compare two versions."""

@@ -82,7 +82,7 @@ _RETRY_AFTER_S = {"SLOW_CONSUMER": 5.0}
 
 def to_status(error: BaseException) -> status_pb2.Status:
     """The status of any exception; one that is no ``FoundryError`` is logged and told as INTERNAL with an id only."""
-    if not isinstance(error, FoundryError) or error.reason not in CODES:
+    if not isinstance(error, FoundryError) or error.reason not in CODES or error.reason == "INTERNAL":
         error_id = secrets.token_hex(8)
         _log.error("internal_error", error_id=error_id, exc_info=error)
         info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"error_id": error_id})

@@ -59,10 +59,9 @@ class ProjectServicer:
         bound = ("ListProjects", caller.principal.subject, filters)
         after = self._pages.read(request.page_token, "", *bound)
         found = await self._projects.list_projects(caller, wanted, after, size + 1)
-        more = self._pages.issue(found[size - 1].project_id, *bound) if len(found) > size else ""
-        return pb.ListProjectsResponse(
-            projects=[codec.project(project) for project in found[:size]], next_page_token=more
-        )
+        projects = self._pages.fit(found, size, codec.project)
+        more = self._pages.issue(found[len(projects) - 1].project_id, *bound) if len(found) > len(projects) else ""
+        return pb.ListProjectsResponse(projects=projects, next_page_token=more)
 
     async def UpdateProject(self, request: pb.UpdateProjectRequest, caller: Caller) -> pb.UpdateProjectResponse:
         """Change what the mask names."""
@@ -151,8 +150,9 @@ def _change(request: pb.UpdateProjectRequest) -> ProjectChange:
         "labels": dict(given.labels) if "labels" in paths else {},
     }
     fields = validation.check(validation.ProjectFields, **values)
-    all_rules = validation.policy_rules(given.policy)
-    chosen = all_rules if "policy" in paths else {rule: all_rules[rule] for rule in rules}
+    asked = _RULES if "policy" in paths else rules
+    checked = validation.policy_rules(pb.Policy(**{rule: getattr(given.policy, rule) for rule in asked}))
+    chosen = {rule: checked[rule] for rule in asked}
     return ProjectChange(
         name=fields.name if "name" in paths else None,
         description=fields.description if "description" in paths else None,

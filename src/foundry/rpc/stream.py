@@ -319,4 +319,8 @@ def _error_of(reader: asyncio.Task[None]) -> FoundryError | None:
     error = None if reader.cancelled() else reader.exception()
     if error is None:
         return None
-    return error if isinstance(error, FoundryError) else SessionEnded("INTERNAL", "the stream failed")
+    if isinstance(error, FoundryError):
+        return error
+    ending = SessionEnded("INTERNAL", "the stream failed")
+    ending.__cause__ = error  # for the server's log; clients are told an id
+    return ending

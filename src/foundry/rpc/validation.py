@@ -18,10 +18,14 @@ from foundry.domain.field import FieldKind
 from foundry.domain.project import AgentAccess, Policy, ProjectState, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from google.protobuf.message import Message
 
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 1_000
+#: What a page may weigh: with it an answer stays under the 4 MiB that gRPC clients take by default.
+PAGE_BYTES_MAX = 3 * 1024 * 1024
 _INT64_MAX = 2**63 - 1
 _LABELS_MAX = 64
 _LABEL_BYTES_MAX = 100
@@ -171,6 +175,8 @@ class ActivityFields(Checked):
 
 
 C = TypeVar("C", bound=BaseModel)
+T = TypeVar("T")
+M = TypeVar("M", bound="Message")
 
 
 def check(model: type[C], **values: Any) -> C:  # noqa: ANN401 - whatever the request holds
@@ -267,6 +273,19 @@ class Pages:
     def size(self, requested: int) -> int:
         """How many to list."""
         return check(PageFields, page_size=requested).page_size or PAGE_SIZE_DEFAULT
+
+    @staticmethod
+    def fit(found: Sequence[T], size: int, write: Callable[[T], M]) -> list[M]:
+        """The messages of a page: at most ``size``; fewer, but one at least, where one answer would be too large."""
+        messages: list[M] = []
+        left = PAGE_BYTES_MAX
+        for item in found[:size]:
+            message = write(item)
+            left -= message.ByteSize()
+            if messages and left < 0:
+                break
+            messages.append(message)
+        return messages
 
     def issue(self, after: str | int, *arguments: object) -> str:
         """A token that goes on behind ``after``."""

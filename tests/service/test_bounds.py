@@ -1,0 +1,294 @@
+"""Every bound of the contract is enforced at the edge, and no value of any field is a surprise to the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+
+from coreason.foundry.v1 import draft_pb2, lock_pb2, project_pb2, session_pb2
+from tests.service.forms import REQUEST_ID, forms
+from tests.service.house import UNARY, House
+from tests.service.refusals import Refused, blamed
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+INTEGERS: Final = {
+    FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
+}
+#: What the requests say beside their forms, so that there is a place for every hostile value.
+POLICY = project_pb2.Policy(agent_access=project_pb2.AGENT_ACCESS_EDIT)
+
+
+def _places(descriptor: Descriptor, inside: str = "") -> Iterator[tuple[str, FieldDescriptor]]:
+    """Every scalar of a request with its path, those of nested messages included."""
+    for field in descriptor.fields:
+        if field.message_type is None:
+            yield inside + field.name, field
+        elif not field.message_type.GetOptions().map_entry and field.message_type.file.package.startswith("coreason"):
+            yield from _places(field.message_type, f"{inside}{field.name}.")
+
+
+def _output_only(place: str) -> bool:
+    """Members of the Project in an UpdateProjectRequest that no mask can name: they are not read."""
+    return place.startswith("project.") and place.split(".")[1] not in {"name", "description", "labels", "policy"}
+
+
+def _set(request: Any, place: str, value: object) -> None:  # noqa: ANN401 - any message
+    head, _, rest = place.partition(".")
+    field = request.DESCRIPTOR.fields_by_name[head]
+    if rest:
+        inner = getattr(request, head)
+        if field.is_repeated:
+            inner = inner[0] if inner else inner.add()
+        _set(inner, rest, value)
+    elif field.is_repeated:
+        getattr(request, head).append(value)
+    else:
+        setattr(request, head, value)
+
+
+def _form(name: str, project_id: str, session_id: str) -> Any:  # noqa: ANN401 - a request of any RPC
+    request: Any = forms(project_id, session_id=session_id)[name]
+    if name == "UpdateProject":
+        request.update_mask.CopyFrom(FieldMask(paths=["name", "description", "labels", "policy"]))
+        request.project.name = "Triage agent"
+    return request
+
+
+SCALARS = [
+    (method.name, place, field)
+    for method in UNARY
+    for place, field in _places(method.input_type)
+    if not _output_only(place)
+]
+NUMBERS = [(name, place, INTEGERS[field.type]) for name, place, field in SCALARS if field.type in INTEGERS]
+ENUMS = [(name, place) for name, place, field in SCALARS if field.type == FieldDescriptor.TYPE_ENUM]
+STRINGS = [
+    (name, place)
+    for name, place, field in SCALARS
+    if field.type in {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES}
+]
+
+
+async def test_the_generated_places_are_all_there() -> None:
+    """Nested ones, repeated ones, optional ones."""
+    found = {(name, place) for name, place, _ in SCALARS}
+    assert found >= {
+        ("CreateDraft", "changes.kind"),
+        ("CreateDraft", "locks.fencing_token"),
+        ("CompareDrafts", "context_lines"),
+        ("CreateProject", "policy.min_approvals"),
+        ("UpdateProject", "project.policy.agent_access"),
+        ("ListEntries", "events"),
+    }
+
+
+@pytest.mark.parametrize(("name", "place", "span"), NUMBERS, ids=str)
+async def test_no_number_is_negative(house: House, name: str, place: str, span: tuple[int, int]) -> None:
+    """Whatever counts, counts from 0 or 1; the refusal blames the field."""
+    project_id = await house.project()
+    await house.olga.save(project_id, system_prompt="v1")
+    for value in (-1, span[0]):
+        request = _form(name, project_id, "")
+        if name == "CreateDraft" and place.startswith("locks"):
+            request.locks.add(field="system_prompt")
+            request.session_id = "01994b7e-0000-7000-8000-000000000002"
+        _set(request, place, value)
+        async with house.unchanged(project_id):
+            with pytest.raises(Refused) as caught:
+                await house.olga.call(request)
+        assert caught.value.reason == "INVALID_ARGUMENT"
+        blames = [field.rpartition(".")[2] for field, _ in caught.value.violations]
+        assert place.rpartition(".")[2] in blames
+
+
+@pytest.mark.parametrize(("name", "place"), ENUMS, ids=str)
+async def test_an_unknown_enum_number_is_refused(house: House, name: str, place: str) -> None:
+    """It is of a newer contract; guessing what it means would be wrong."""
+    project_id = await house.project()
+    for value in (99, -1):
+        request = _form(name, project_id, "")
+        _set(request, place, value)
+        async with house.unchanged(project_id):
+            with pytest.raises(Refused) as caught:
+                await house.olga.call(request)
+        assert caught.value.reason == "INVALID_ARGUMENT"
+        assert caught.value.metadata["field"].rpartition(".")[2] == place.rpartition(".")[2]
+
+
+async def test_an_unset_enum_means_what_its_comment_says(house: House) -> None:
+    """No role is no role; no kind follows the name; no state is any; no agent_access is SUGGEST_ONLY."""
+    project_id = await house.project()
+    await blamed(house.olga.call(project_pb2.SetMemberRequest(project_id=project_id, subject="mia")), "role")
+    created = await house.olga.call(project_pb2.CreateProjectRequest(name="x", policy=project_pb2.Policy()))
+    assert created.project.policy.agent_access == project_pb2.AGENT_ACCESS_SUGGEST_ONLY
+    await house.olga.save(project_id, topology="{}")
+    draft = (await house.olga.call(draft_pb2.GetDraftRequest(project_id=project_id))).draft
+    assert draft.fields[0].kind == draft_pb2.FIELD_KIND_JSON
+    listed = await house.olga.call(project_pb2.ListProjectsRequest())
+    assert created.project.project_id in {project.project_id for project in listed.projects}
+
+
+HOSTILE_TEXT: Final = ["a\0b", "x" * 10_000, "\U0010ffff", "'; DROP TABLE project; --", "%_\\", "../..", "\r\n\t", " "]
+
+
+@pytest.mark.parametrize(("name", "place"), STRINGS, ids=str)
+async def test_no_text_is_a_surprise(house: House, name: str, place: str) -> None:
+    """Whatever stands in a string, the answer is a documented refusal (``Refused`` checks) or a success."""
+    project_id = await house.project(mia=project_pb2.ROLE_VIEWER)
+    await house.olga.save(project_id, system_prompt="v1")
+    for text in HOSTILE_TEXT:
+        request = _form(name, project_id, "01994b7e-0000-7000-8000-000000000002")
+        field = next(field for found, at, field in SCALARS if (found, at) == (name, place))
+        _set(request, place, text.encode() if field.type == FieldDescriptor.TYPE_BYTES else text)
+        await _never_internal(house, request)
+
+
+@pytest.mark.parametrize(("name", "place", "span"), NUMBERS, ids=str)
+async def test_no_number_is_a_surprise(house: House, name: str, place: str, span: tuple[int, int]) -> None:
+    """Up to the largest: more than JSON numbers can say, more than a database may add to."""
+    project_id = await house.project()
+    await house.olga.save(project_id, system_prompt="v1")
+    for value in (span[1], 2**53 if span[1] > 2**53 else 2**16):
+        request = _form(name, project_id, "01994b7e-0000-7000-8000-000000000002")
+        if "request_id" in request.DESCRIPTOR.fields_by_name:
+            request.request_id = REQUEST_ID
+        _set(request, place, value)
+        await _never_internal(house, request)
+
+
+async def _never_internal(house: House, request: Message) -> None:
+    reason = ""
+    try:
+        await house.olga.call(request)
+    except Refused as refusal:
+        reason = refusal.reason
+    assert reason not in {"INTERNAL", "STORE_UNAVAILABLE"}
+
+
+def _project(**fields: Any) -> Callable[[str], Message]:  # noqa: ANN401 - as of a Project
+    return lambda _: project_pb2.CreateProjectRequest(**({"name": "x"} | fields))
+
+
+def _save(**fields: Any) -> Callable[[str], Message]:  # noqa: ANN401 - as of a CreateDraftRequest
+    change = draft_pb2.FieldChange(field="notes", text="x")
+    return lambda project_id: draft_pb2.CreateDraftRequest(**{"project_id": project_id, "changes": [change], **fields})
+
+
+def _member(**fields: Any) -> Callable[[str], Message]:  # noqa: ANN401 - as of a SetMemberRequest
+    given: dict[str, Any] = {"subject": "mia", "role": project_pb2.ROLE_VIEWER} | fields
+    return lambda project_id: project_pb2.SetMemberRequest(project_id=project_id, **given)
+
+
+def _bytes(count: int) -> str:
+    """Text of so many bytes, in fewer characters."""
+    return "ü" * (count // 2) + "x" * (count % 2)
+
+
+#: The blamed field, and a request with text of so many bytes in it, with the most that it may be.
+TEXT_BOUNDS: Final[list[tuple[str, int, Callable[[str], Callable[[str], Message]]]]] = [
+    ("name", 200, lambda text: _project(name=text)),
+    ("description", 4096, lambda text: _project(description=text)),
+    ("labels", 100, lambda text: _project(labels={"k": text})),
+    ("message", 4096, lambda text: _save(message=text)),
+    ("reason", 4096, lambda text: _save(reason=text)),
+    ("changes.media_type", 100, lambda text: _save(changes=[_change(media_type=text)])),
+    ("subject", 200, lambda text: _member(subject=text)),
+    ("display_name", 200, lambda text: _member(display_name=text)),
+    ("reason", 4096, lambda text: _member(reason=text)),
+    (
+        "name_contains",
+        200,
+        lambda text: lambda _: project_pb2.ListProjectsRequest(name_contains=text),
+    ),
+]
+
+
+def _change(**fields: Any) -> draft_pb2.FieldChange:  # noqa: ANN401 - as of a FieldChange
+    return draft_pb2.FieldChange(**{"field": "notes", "text": "x", **fields})
+
+
+@pytest.mark.parametrize(("field", "limit", "request_with"), TEXT_BOUNDS, ids=lambda value: str(value)[:20])
+async def test_text_is_bounded_in_bytes(
+    house: House, field: str, limit: int, request_with: Callable[[str], Callable[[str], Message]]
+) -> None:
+    """As much as is documented passes, a byte more does not; characters are not what counts."""
+    project_id = await house.project()
+    await house.olga.call(request_with(_bytes(limit))(project_id))
+    async with house.unchanged(project_id):
+        await blamed(house.olga.call(request_with(_bytes(limit + 1))(project_id)), field)
+
+
+BROKEN: Final[dict[str, tuple[str, Callable[[str], Message]]]] = {
+    "no name": ("name", _project(name="")),
+    "blank name": ("name", _project(name=" \t")),
+    "65 labels": ("labels", _project(labels={f"k{number}": "" for number in range(65)})),
+    "empty label key": ("labels", _project(labels={"": "x"})),
+    "too many approvals": ("policy.min_approvals", _project(policy=project_pb2.Policy(min_approvals=11))),
+    "too long a retention": (
+        "policy.log_retention_days",
+        _project(policy=project_pb2.Policy(log_retention_days=36_501)),
+    ),
+    "no subject": ("subject", _member(subject="")),
+    "request id that is no UUID": ("request_id", _member(request_id="again")),
+    "65 labels to look for": (
+        "labels",
+        lambda _: project_pb2.ListProjectsRequest(labels={f"k{number}": "" for number in range(65)}),
+    ),
+    "version 0": ("version_number", lambda p: draft_pb2.GetDraftRequest(project_id=p, version_number=0)),
+    "revert to nothing": ("version_number", lambda p: draft_pb2.RevertDraftRequest(project_id=p, version_number=0)),
+    "2,001 fields to get": ("fields", lambda p: draft_pb2.GetDraftRequest(project_id=p, fields=["a"] * 2_001)),
+    "2,001 fields to compare": (
+        "fields",
+        lambda p: draft_pb2.CompareDraftsRequest(project_id=p, fields=["a"] * 2_001),
+    ),
+    "2,001 fields to revert": (
+        "fields",
+        lambda p: draft_pb2.RevertDraftRequest(project_id=p, version_number=1, fields=["a"] * 2_001),
+    ),
+    "too much context": ("context_lines", lambda p: draft_pb2.CompareDraftsRequest(project_id=p, context_lines=101)),
+    "break without a reason": (
+        "reason",
+        lambda p: lock_pb2.BreakLockRequest(project_id=p, field="a", fencing_token=1),
+    ),
+    "release with token 0": (
+        "fencing_token",
+        lambda p: lock_pb2.ReleaseLockRequest(project_id=p, field="a", session_id="s"),
+    ),
+    "acquire without a session": ("session_id", lambda p: lock_pb2.AcquireLockRequest(project_id=p, field="a")),
+    "event that does not exist": ("events", lambda p: _entries(p, "heartbeat")),
+    "33 events": ("events", lambda p: _entries(p, *["draft_created"] * 33)),
+    "long reason for an end": (
+        "reason",
+        lambda p: session_pb2.EndSessionRequest(project_id=p, session_id="s", reason="x" * 4097),
+    ),
+}
+
+
+def _entries(project_id: str, *events: str) -> Message:
+    request: Any = forms(project_id)["ListEntries"]
+    request.events.extend(events)
+    message: Message = request
+    return message
+
+
+@pytest.mark.parametrize(("field", "request_of"), BROKEN.values(), ids=BROKEN)
+async def test_a_broken_bound_is_blamed_on_its_field(
+    house: House, field: str, request_of: Callable[[str], Message]
+) -> None:
+    project_id = await house.project()
+    await house.olga.save(project_id, a="1")
+    async with house.unchanged(project_id):
+        await blamed(house.olga.call(request_of(project_id)), field)
+
+
+async def test_every_violation_is_listed(house: House) -> None:
+    """Whoever fills in a form wants to hear of all mistakes at once."""
+    request = project_pb2.CreateProjectRequest(name="", description="x" * 4097, labels={"k": "x" * 101})
+    await blamed(house.olga.call(request), "name", "description", "labels")

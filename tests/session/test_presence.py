@@ -1,0 +1,145 @@
+"""The presence lane: who is here and at what; a snapshot on every attach, then differences; the latest wins."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from coreason.foundry.v1.session_event_pb2 import SessionPresence
+from foundry.client import Foundry
+from foundry.store import lane
+from tests.session.tab import Tab, Tabs
+from tests.support import project_with
+
+LONG = {"seconds": 20}
+
+
+def _here(tab: Tab) -> dict[str, SessionPresence]:
+    """Who is here, as a client folds it: a snapshot replaces, a difference of the next version is applied."""
+    here: dict[str, SessionPresence] = {}
+    version = -1
+    for event in tab.events:
+        update = event.presence
+        if update.snapshot:
+            here.clear()
+        elif not event.HasField("presence") or update.version <= version:
+            continue
+        else:
+            assert update.version == version + 1
+        version = update.version
+        here |= {session.session_id: session for session in update.sessions}
+        for session_id in update.gone_session_ids:
+            del here[session_id]
+    return here
+
+
+async def test_an_attach_gets_everybody_with_what_they_are_at(tabs: Tabs, project: str) -> None:
+    bob = await tabs.open("bob", project, client={"name": "studio", "version": "2"})
+    await bob.show(focus_field="system_prompt", cursor="3:14", activity="typing")
+    carol = await tabs.open("carol", project)
+    snapshot = next(event.presence for event in carol.events if event.HasField("presence"))
+    assert snapshot.snapshot
+    shown = {here.session_id: here for here in snapshot.sessions}
+    assert shown.keys() == {bob.session_id, carol.session_id}
+    of_bob = shown[bob.session_id]
+    assert (of_bob.principal.subject, of_bob.principal.display_name) == ("bob", "Bob")
+    assert (of_bob.focus_field, of_bob.cursor, of_bob.activity) == ("system_prompt", "3:14", "typing")
+    assert of_bob.client_name == "studio"
+    assert of_bob.open_time.seconds > 0
+    assert not of_bob.reconnecting
+
+
+async def test_of_what_a_session_shows_the_latest_wins(tabs: Tabs, project: str) -> None:
+    """Everybody ends up with the last state, and a state replaces the one before as a whole."""
+    watcher, bob, carol = [await tabs.open(subject, project) for subject in ("alice", "bob", "carol")]
+
+    async def type_away(tab: Tab) -> None:
+        for column in range(30):
+            await tab.show(focus_field="system_prompt", cursor=f"1:{column}")
+        await tab.show(focus_field="topology", activity=f"{tab.subject} is done")
+
+    await asyncio.gather(type_away(bob), type_away(carol))
+    for tab in (bob, carol):
+        await watcher.until_presence(
+            lambda update, tab=tab: any(here.activity == f"{tab.subject} is done" for here in update.sessions)  # type: ignore[misc]
+        )
+    here = _here(watcher)
+    for tab in (bob, carol):
+        last = here[tab.session_id]
+        assert (last.focus_field, last.cursor, last.activity) == ("topology", "", f"{tab.subject} is done")
+
+
+async def test_showing_the_same_again_tells_nobody(tabs: Tabs, project: str) -> None:
+    watcher, bob = await tabs.open("alice", project), await tabs.open("bob", project)
+    await bob.show(activity="typing")
+    await bob.show(activity="typing")
+    await bob.show(activity="reading")
+    await watcher.until_presence(lambda update: any(here.activity == "reading" for here in update.sessions))
+    shown = [here.activity for event in watcher.events for here in event.presence.sessions if here.activity]
+    assert shown == ["typing", "reading"]
+
+
+async def test_differences_are_numbered_without_a_gap_and_fold_to_who_is_here(tabs: Tabs, project: str) -> None:
+    watcher = await tabs.open("alice", project)
+    bob = await tabs.open("bob", project)
+    carol = await tabs.open("carol", project)
+    await bob.show(focus_field="topology")
+    await bob.leave()
+    await watcher.until_presence(lambda update: bob.session_id in update.gone_session_ids)
+    await carol.show(activity="reading")
+    for tab in (watcher, carol):
+        await tab.until_presence(lambda update: any(here.activity == "reading" for here in update.sessions))
+    here = _here(watcher)
+    assert here.keys() == {watcher.session_id, carol.session_id}
+    assert _here(carol) == here
+
+
+async def test_a_session_in_its_grace_is_shown_as_reconnecting_until_it_is_back(tabs: Tabs, project: str) -> None:
+    watcher = await tabs.open("alice", project)
+    first = await tabs.open("bob", project, disconnect_grace=LONG)
+    ticket = first.ticket()
+    await first.cancel()
+    await watcher.until_presence(
+        lambda update: any(here.session_id == first.session_id and here.reconnecting for here in update.sessions)
+    )
+    late = await tabs.open("carol", project)
+    assert _here(late)[first.session_id].reconnecting
+    since = len(watcher.events)
+    await tabs.open("bob", project, resume=ticket)
+    await watcher.until_presence(
+        lambda update: any(here.session_id == first.session_id and not here.reconnecting for here in update.sessions),
+        since=since,
+    )
+    joined = [subject for event in watcher.events for subject in event.presence.joined_subjects]
+    left = [subject for event in watcher.events for subject in event.presence.left_subjects]
+    assert (joined.count("bob"), left) == (1, [])
+
+
+async def test_who_comes_in_while_another_is_lost_is_told_so(
+    tabs: Tabs, alice: Foundry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the first to come in when the last is being lost: by the snapshot, or by a difference after it."""
+    monkeypatch.setattr(lane, "INLINE_SECONDS_MAX", -1.0)  # commits in a thread, so that both wait for each other
+    for _ in range(12):
+        project = await project_with(alice, "bob", "carol")
+        bob = await tabs.open("bob", project, disconnect_grace=LONG)
+        carol = tabs.raw("carol")
+        await asyncio.gather(bob.cancel(), carol.open(project))
+        await carol.until_presence(lambda update: any(here.reconnecting for here in update.sessions))
+
+
+async def test_when_the_grace_is_over_the_session_is_gone(tabs: Tabs, project: str) -> None:
+    watcher = await tabs.open("alice", project)
+    bob = await tabs.open("bob", project, disconnect_grace={"nanos": 300_000_000})
+    await bob.cancel()
+    gone = await watcher.until_presence(lambda update: bob.session_id in update.gone_session_ids)
+    assert list(gone.left_subjects) == ["bob"]
+    assert _here(watcher).keys() == {watcher.session_id}
+
+
+async def test_presence_is_not_in_the_log(tabs: Tabs, project: str) -> None:
+    tab = await tabs.open("bob", project)
+    before = (await tab.command(heartbeat={})).position
+    await tab.show(activity="typing")
+    assert (await tab.command(heartbeat={})).position == before

@@ -57,6 +57,10 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
+class ServerFailedError(Exception):
+    """A task of the server failed and the server has stopped; the log says why."""
+
+
 @contextlib.asynccontextmanager
 async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIterator[str]:
     """Serve while the context lasts; gives the address that clients connect to.
@@ -65,9 +69,11 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
 
     Raises:
         StartupError: The server cannot start, in one sentence.
+        ServerFailedError: On leaving, when one of its tasks had failed.
     """
     settings.check()
     clock = clock or SystemClock()
+    failures: list[Exception] = []
     async with contextlib.AsyncExitStack() as stack:
         database = _open_database(settings, clock)
         stack.push_async_callback(database.close)
@@ -134,7 +140,7 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
             IdleWatch(locks, fields, hub, clock, liveness).run(),
             forget_old_requests(lane),
         ):
-            stack.push_async_callback(_cancel, asyncio.create_task(_supervised(work)))
+            stack.push_async_callback(_cancel, asyncio.create_task(_supervised(work, failures)))
         await server.start()
         await set_serving(healthy)
         try:
@@ -144,6 +150,8 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
             await hub.drain()
             await server.stop(liveness.stop_grace_s)
             await session_servicer.wait_closed(liveness.stop_grace_s)
+    if failures:
+        raise ServerFailedError from failures[0]
 
 
 def _open_database(settings: ServerSettings, clock: Clock) -> Database:
@@ -160,14 +168,15 @@ def _verifier(settings: ServerSettings, clock: Clock) -> JwtVerifier:
     return JwtVerifier(make_dev_key(settings.data_dir), issuer=DEV_ISSUER, audience=DEV_AUDIENCE, clock=clock)
 
 
-async def _supervised(work: Coroutine[Any, Any, None]) -> None:
+async def _supervised(work: Coroutine[Any, Any, None], failures: list[Exception]) -> None:
     """A task of the server that fails takes the server with it: a half-alive server would hold locks for ever."""
     try:
         await work
     except asyncio.CancelledError:
         raise
-    except Exception:  # noqa: BLE001 - whatever it was
+    except Exception as error:  # noqa: BLE001 - whatever it was
         _log.exception("server_task_failed")
+        failures.append(error)
         signal.raise_signal(signal.SIGTERM)
 
 
@@ -183,7 +192,7 @@ def run(settings: ServerSettings) -> int:
     """Serve until SIGTERM or SIGINT; prints ``foundry ready on ADDRESS`` on one line when it serves.
 
     Returns:
-        Exit code 0 after a clean stop.
+        Exit code 0 after a clean stop, 1 when a task of the server failed.
 
     Raises:
         StartupError: The server cannot start.
@@ -191,13 +200,16 @@ def run(settings: ServerSettings) -> int:
     configure_logging(settings)
     # Children are started by exec only; without this gRPC complains at each of them.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    loop_factory = None
     if sys.platform != "win32":
         import uvloop  # noqa: PLC0415 - not on every platform
 
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        loop_factory = uvloop.new_event_loop
+    try:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(_until_signal(settings))
-    else:
-        asyncio.run(_until_signal(settings))
+    except ServerFailedError:
+        return 1
     return 0
 
 

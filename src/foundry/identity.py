@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from foundry.domain.errors import Unauthenticated
-from foundry.domain.principal import Principal, PrincipalKind
+from foundry.domain.principal import SYSTEM, Principal, PrincipalKind
 from foundry.settings import StartupError
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ _CACHE_SIZE = 4_096
 #: How far the issuer's clock may be ahead of ours.
 _SKEW_S = 5
 _NAME_BYTES_MAX = 200
+#: Algorithm of each NIST curve (RFC 7518, 3.4).
+_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 
 def _at_most_200_bytes(text: str) -> str:
@@ -44,7 +46,13 @@ def _at_most_200_bytes(text: str) -> str:
     return text
 
 
-_Subject = Annotated[str, Field(min_length=1), AfterValidator(_at_most_200_bytes)]
+def _not_the_server(text: str) -> str:
+    if text == SYSTEM.subject:
+        raise ValueError("in the log this subject is the server itself")
+    return text
+
+
+_Subject = Annotated[str, Field(min_length=1), AfterValidator(_at_most_200_bytes), AfterValidator(_not_the_server)]
 _Name = Annotated[str, AfterValidator(_at_most_200_bytes)]
 PublicKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
 
@@ -145,7 +153,7 @@ def _algorithm(key: PublicKey) -> str:
     if isinstance(key, Ed25519PublicKey):
         return "EdDSA"
     if isinstance(key, EllipticCurvePublicKey):
-        return {256: "ES256", 384: "ES384", 521: "ES512"}[key.curve.key_size]
+        return _CURVES[key.curve.name]
     return "RS256"
 
 
@@ -159,9 +167,11 @@ def load_public_key(path: Path) -> PublicKey:
         key = serialization.load_pem_public_key(path.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise StartupError(f"{path} holds no public key in PEM form") from error
-    if not isinstance(key, Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey):
-        raise StartupError(f"{path} holds a key of a kind that is not supported: use Ed25519, EC or RSA")
-    return key
+    if isinstance(key, Ed25519PublicKey | RSAPublicKey):
+        return key
+    if isinstance(key, EllipticCurvePublicKey) and key.curve.name in _CURVES:
+        return key
+    raise StartupError(f"{path} holds a key of a kind that is not supported: use Ed25519, P-256, P-384, P-521 or RSA")
 
 
 # --- development -------------------------------------------------------------------------------------------------

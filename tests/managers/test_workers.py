@@ -7,11 +7,11 @@ import multiprocessing
 import operator
 import os
 from collections.abc import AsyncIterator
-from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import pytest_asyncio
 
+from foundry.domain.errors import Unavailable
 from foundry.managers.workers import INLINE_BYTES_MAX, Workers
 
 PATIENCE_S = 30.0
@@ -58,8 +58,8 @@ async def test_the_loop_goes_on_meanwhile(workers: Workers) -> None:
 
 
 async def test_a_worker_that_dies_is_replaced(workers: Workers) -> None:
-    """Whoever's work it died of hears of it; the next gets a new worker. One death must not end all large saves."""
-    with pytest.raises(BrokenProcessPool):
+    """Whoever's work it died of is told to come back; the next gets a new worker. One death ends no other save."""
+    with pytest.raises(Unavailable):
         await workers.run(INLINE_BYTES_MAX, os._exit, 1)
     assert await asyncio.wait_for(workers.run(INLINE_BYTES_MAX, os.getpid), PATIENCE_S) != os.getpid()
 

@@ -9,8 +9,6 @@ from google.protobuf.message import Message
 
 from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2
 
-REQUEST_ID = "4f2c1d0e-0000-4000-8000-000000000003"
-
 
 def forms(
     project_id: str,

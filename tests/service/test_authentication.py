@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from coreason.foundry.v1 import project_pb2
-from foundry.clock import SystemClock
 from foundry.rpc.server import SERVICES
+from tests.service.clocks import LateClock
 from tests.service.house import METHODS, House, housed, names
 from tests.service.refusals import Refused, refused
 from tests.service.tokens import claims_with, signed_token, signing_key
@@ -26,15 +26,6 @@ from tests.support import PATIENCE_S, running_server
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LIST = project_pb2.ListProjectsRequest()
-
-
-class LateClock(SystemClock):
-    """The clock of this machine, so many seconds fast."""
-
-    ahead_s = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_s * 1_000_000
 
 
 # --- none --------------------------------------------------------------------------------------------------------

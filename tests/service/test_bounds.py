@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
+import pytest_asyncio
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from coreason.foundry.v1 import draft_pb2, lock_pb2, project_pb2, session_pb2
-from tests.service.forms import REQUEST_ID, forms
+from tests.service.forms import forms
 from tests.service.house import UNARY, House
-from tests.service.refusals import Refused, blamed
+from tests.service.refusals import Refused, blamed, refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -21,8 +23,8 @@ INTEGERS: Final = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
 }
-#: What the requests say beside their forms, so that there is a place for every hostile value.
-POLICY = project_pb2.Policy(agent_access=project_pb2.AGENT_ACCESS_EDIT)
+#: Of no session.
+SESSION_ID: Final = "01994b7e-0000-7000-8000-000000000002"
 
 
 def _places(descriptor: Descriptor, inside: str = "") -> Iterator[tuple[str, FieldDescriptor]]:
@@ -89,37 +91,37 @@ async def test_the_generated_places_are_all_there() -> None:
     }
 
 
-@pytest.mark.parametrize(("name", "place", "span"), NUMBERS, ids=str)
-async def test_no_number_is_negative(house: House, name: str, place: str, span: tuple[int, int]) -> None:
-    """Whatever counts, counts from 0 or 1; the refusal blames the field."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(house: House) -> str:
+    """A project for requests that change nothing."""
     project_id = await house.project()
     await house.olga.save(project_id, system_prompt="v1")
-    for value in (-1, span[0]):
-        request = _form(name, project_id, "")
-        if name == "CreateDraft" and place.startswith("locks"):
-            request.locks.add(field="system_prompt")
-            request.session_id = "01994b7e-0000-7000-8000-000000000002"
-        _set(request, place, value)
-        async with house.unchanged(project_id):
-            with pytest.raises(Refused) as caught:
-                await house.olga.call(request)
-        assert caught.value.reason == "INVALID_ARGUMENT"
-        blames = [field.rpartition(".")[2] for field, _ in caught.value.violations]
-        assert place.rpartition(".")[2] in blames
+    return project_id
+
+
+@pytest.mark.parametrize(("name", "place", "span"), NUMBERS, ids=str)
+async def test_no_number_is_negative(house: House, desk: str, name: str, place: str, span: tuple[int, int]) -> None:
+    """Whatever counts, counts from 0 or 1; the refusal blames the field."""
+    async with house.unchanged(desk):
+        for value in (-1, span[0]):
+            request = _form(name, desk, SESSION_ID)
+            _set(request, place, value)
+            await _blamed_on(house, request, place)
 
 
 @pytest.mark.parametrize(("name", "place"), ENUMS, ids=str)
-async def test_an_unknown_enum_number_is_refused(house: House, name: str, place: str) -> None:
+async def test_an_unknown_enum_number_is_refused(house: House, desk: str, name: str, place: str) -> None:
     """It is of a newer contract; guessing what it means would be wrong."""
-    project_id = await house.project()
-    for value in (99, -1):
-        request = _form(name, project_id, "")
-        _set(request, place, value)
-        async with house.unchanged(project_id):
-            with pytest.raises(Refused) as caught:
-                await house.olga.call(request)
-        assert caught.value.reason == "INVALID_ARGUMENT"
-        assert caught.value.metadata["field"].rpartition(".")[2] == place.rpartition(".")[2]
+    async with house.unchanged(desk):
+        for value in (99, -1):
+            request = _form(name, desk, SESSION_ID)
+            _set(request, place, value)
+            await _blamed_on(house, request, place)
+
+
+async def _blamed_on(house: House, request: Message, place: str) -> None:
+    refusal = await refused(house.olga.call(request), "INVALID_ARGUMENT")
+    assert [field.rpartition(".")[2] for field, _ in refusal.violations] == [place.rpartition(".")[2]]
 
 
 async def test_an_unset_enum_means_what_its_comment_says(house: House) -> None:
@@ -135,7 +137,7 @@ async def test_an_unset_enum_means_what_its_comment_says(house: House) -> None:
     assert created.project.project_id in {project.project_id for project in listed.projects}
 
 
-HOSTILE_TEXT: Final = ["a\0b", "x" * 10_000, "\U0010ffff", "'; DROP TABLE project; --", "%_\\", "../..", "\r\n\t", " "]
+HOSTILE_TEXT: Final = ["a\0b", "x" * 10_000, "\U0010ffff", "'; DROP TABLE project; --", "\r\n\t", " "]
 
 
 @pytest.mark.parametrize(("name", "place"), STRINGS, ids=str)
@@ -144,7 +146,7 @@ async def test_no_text_is_a_surprise(house: House, name: str, place: str) -> Non
     project_id = await house.project(mia=project_pb2.ROLE_VIEWER)
     await house.olga.save(project_id, system_prompt="v1")
     for text in HOSTILE_TEXT:
-        request = _form(name, project_id, "01994b7e-0000-7000-8000-000000000002")
+        request = _form(name, project_id, SESSION_ID)
         field = next(field for found, at, field in SCALARS if (found, at) == (name, place))
         _set(request, place, text.encode() if field.type == FieldDescriptor.TYPE_BYTES else text)
         await _never_internal(house, request)
@@ -155,12 +157,11 @@ async def test_no_number_is_a_surprise(house: House, name: str, place: str, span
     """Up to the largest: more than JSON numbers can say, more than a database may add to."""
     project_id = await house.project()
     await house.olga.save(project_id, system_prompt="v1")
-    for value in (span[1], 2**53 if span[1] > 2**53 else 2**16):
-        request = _form(name, project_id, "01994b7e-0000-7000-8000-000000000002")
-        if "request_id" in request.DESCRIPTOR.fields_by_name:
-            request.request_id = REQUEST_ID
-        _set(request, place, value)
-        await _never_internal(house, request)
+    request = _form(name, project_id, SESSION_ID)
+    if "request_id" in request.DESCRIPTOR.fields_by_name:
+        request.request_id = str(uuid.uuid4())
+    _set(request, place, span[1])
+    await _never_internal(house, request)
 
 
 async def _never_internal(house: House, request: Message) -> None:

@@ -40,11 +40,10 @@ STRINGS = [method for method in UNARY if any(f.type == FieldDescriptor.TYPE_STRI
 
 
 @pytest.mark.parametrize("method", STRINGS, ids=names(STRINGS))
-@pytest.mark.parametrize("text", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\x80"], ids=bytes.hex)
-async def test_text_that_is_no_utf8_is_malformed(house: House, method: MethodDescriptor, text: bytes) -> None:
-    """In whichever string: half a character, a surrogate, an overlong NUL."""
+async def test_text_that_is_no_utf8_is_malformed(house: House, method: MethodDescriptor) -> None:
+    """In whichever string: a stray byte, half a character, a surrogate, an overlong NUL."""
     for field in method.input_type.fields:
-        if field.type == FieldDescriptor.TYPE_STRING:
+        for text in (b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\x80") * (field.type == FieldDescriptor.TYPE_STRING):
             data = bytes([field.number << 3 | 2, len(text)]) + text
             await refused(house.caller("alice").send(path(method), data), "MALFORMED_MESSAGE")
 

@@ -76,9 +76,9 @@ async def test_every_list_is_here() -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize("size", [-1, -(2**31), 1001, 2**31 - 1])
-async def test_a_page_size_out_of_bounds_is_refused(house: House, busy: str, name: str, size: int) -> None:
-    await blamed(house.olga.call(_request(name, busy, page_size=size)), "page_size")
+async def test_a_page_size_out_of_bounds_is_refused(house: House, busy: str, name: str) -> None:
+    for size in (-1, -(2**31), 1001, 2**31 - 1):
+        await blamed(house.olga.call(_request(name, busy, page_size=size)), "page_size")
 
 
 @pytest.mark.parametrize("name", LISTS)

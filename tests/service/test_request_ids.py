@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from coreason.foundry.v1 import draft_pb2, lock_pb2, project_pb2, session_pb2
-from foundry.clock import SystemClock
+from tests.service.clocks import LateClock
 from tests.service.forms import forms
 from tests.service.house import MUTATING, House, housed
 from tests.service.refusals import refused
@@ -89,6 +89,18 @@ async def test_the_same_command_gets_the_first_answer(house: House, name: str) -
             assert await house.olga.call(request) == first
         if name != "ArchiveProject":
             await house.olga.save(where.project_id, 2, in_between="x")
+        async with house.unchanged(where.project_id):
+            assert await house.olga.call(request) == first
+
+
+@pytest.mark.parametrize("name", REPEATABLE)
+async def test_a_repetition_is_answered_also_when_it_could_not_be_done_now(house: House, name: str) -> None:
+    """Whoever lost the answer and asks again is not told that it failed: archived and frozen now, it was done then."""
+    async with desk(house) as where:
+        request = where.request(name)
+        first = await house.olga.call(request)
+        await house.olga.call(project_pb2.ArchiveProjectRequest(project_id=where.project_id))
+        house.set_state(where.project_id, "FROZEN")
         async with house.unchanged(where.project_id):
             assert await house.olga.call(request) == first
 
@@ -246,15 +258,6 @@ async def test_an_acquire_repeated_is_the_same_grant(house: House) -> None:
         assert again.lock.fencing_token == where.fencing_token
 
 
-class LateClock(SystemClock):
-    """The clock of this machine, so many hours fast."""
-
-    ahead_h = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_h * 3_600_000_000
-
-
 @pytest.mark.asyncio(loop_scope="function")
 async def test_an_answer_is_kept_over_a_restart_and_for_24_hours(tmp_path: Path) -> None:
     """It is stored in the transaction that made the change; a day later the id is free."""
@@ -262,7 +265,7 @@ async def test_an_answer_is_kept_over_a_restart_and_for_24_hours(tmp_path: Path)
     request = project_pb2.CreateProjectRequest(name="x", request_id=str(uuid.uuid4()))
     answers = []
     for hours in (0, 23, 25):
-        clock.ahead_h = hours
+        clock.ahead_s = hours * 3600
         async with running_server(tmp_path / "data", clock=clock) as server, housed(server) as house:
             token = signed_token(server.data_dir, exp=int(time.time()) + 48 * 3600)
             answers.append(await house.bearing(("authorization", f"Bearer {token}")).call(request))

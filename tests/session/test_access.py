@@ -1,4 +1,4 @@
-"""Who may end a session, and what a session loses with its principal's rights."""
+"""Who may end a session, what a session loses with its principal's rights, and how many there may be."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from coreason.foundry.v1 import audit_pb2, lock_pb2, session_event_pb2
 from foundry.client import Foundry
 from tests.session.conftest import with_settings
-from tests.session.tab import Tab, Tabs
+from tests.session.tab import Tab, Tabs, request
 
 #: A client that does not adapt its window: little is on its way to it before the server has to wait.
 _NARROW = [("grpc.http2.bdp_probe", 0)]
@@ -143,6 +143,21 @@ async def test_a_reader_that_takes_nothing_for_too_long_is_ended(tabs: Tabs, ali
     assert ending.details == {"session_id": slow.session_id}
     assert ending.retry_after_s
     assert (await writer.acquire("topology")).lock.fencing_token == 2
+
+
+@with_settings(liveness={"slow_consumer_limit_s": 0.5})
+async def test_lag_is_measured_by_what_a_client_acknowledges(tabs: Tabs, project: str) -> None:
+    """A program that hangs behind a transport that reads for it is slow, too; one that gets on is not."""
+    hung, alive = await tabs.open("bob", project), await tabs.open("alice", project)
+    stood_at = hung.position
+    await _produce(alive, await alive.acquire(), 3)
+    ended = asyncio.create_task(hung.ended())
+    while not ended.done():
+        for tab, at in ((hung, stood_at), (alive, alive.position)):
+            await tab.send(request(9_999, heartbeat={"acknowledged": at}))
+        await asyncio.wait({ended}, timeout=0.1)
+    assert (await ended).reason == "SLOW_CONSUMER"
+    assert alive.ending is None
 
 
 @pytest.mark.parametrize("readers", [12])

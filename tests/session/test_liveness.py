@@ -124,20 +124,26 @@ async def _warning(tab: Tab, lock: lock_pb2.Lock, *, since: int = 0) -> lock_pb2
     return event.idle_warning.lock
 
 
-@_IDLE
-async def test_an_idle_lock_is_warned_about_and_then_released(tabs: Tabs, project: str, clock: TurnedClock) -> None:
+@with_settings(liveness={"idle_limit_s": 6.0, "idle_warning_s": 2.0})
+async def test_an_idle_lock_is_warned_about_once_and_then_released(
+    tabs: Tabs, project: str, clock: TurnedClock
+) -> None:
     """The holder alone is warned; the release is the server's, and the session goes on."""
     holder, watcher = await tabs.open("bob", project), await tabs.open("alice", project)
     got = await holder.acquire()
-    clock.put_forward(2.5)
+    clock.put_forward(1.0)
+    younger = await holder.acquire("notes/a")
+    clock.put_forward(3.5)
     warned = await _warning(holder, got.lock)
     assert warned.expire_time == got.lock.expire_time
     clock.put_forward(1.0)
+    await _warning(holder, younger.lock)  # a later look, at which both were about to end
+    clock.put_forward(2.0)
     released = await watcher.until_entry("lock_released", lock_id=got.lock.lock_id)
     assert released.lock_released.release_reason == lock_pb2.LOCK_RELEASE_REASON_IDLE
     assert released.actor.subject == "system"
     assert "idle_warning" not in watcher.kinds
-    assert holder.kinds.count("idle_warning") == 1
+    assert holder.kinds.count("idle_warning") == 2
     assert (await holder.acquire()).lock.fencing_token == got.lock.fencing_token + 1
 
 

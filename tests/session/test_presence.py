@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from collections.abc import Callable
+
 import pytest
 
-from coreason.foundry.v1.session_event_pb2 import SessionPresence
+from coreason.foundry.v1.session_event_pb2 import PresenceUpdate, SessionPresence
 from foundry.client import Foundry
 from foundry.store import lane
 from tests.session.tab import Tab, Tabs
@@ -61,23 +63,45 @@ async def test_of_what_a_session_shows_the_latest_wins(tabs: Tabs, project: str)
 
     await asyncio.gather(type_away(bob), type_away(carol))
     for tab in (bob, carol):
-        await watcher.until_presence(
-            lambda update, tab=tab: any(here.activity == f"{tab.subject} is done" for here in update.sessions)  # type: ignore[misc]
-        )
+        await watcher.until_presence(_shows(f"{tab.subject} is done"))
     here = _here(watcher)
     for tab in (bob, carol):
         last = here[tab.session_id]
         assert (last.focus_field, last.cursor, last.activity) == ("topology", "", f"{tab.subject} is done")
 
 
-async def test_showing_the_same_again_tells_nobody(tabs: Tabs, project: str) -> None:
+def _activities(tab: Tab, of: Tab) -> list[str]:
+    """What a tab was told of what another one does, in order."""
+    shown = [here for event in tab.events for here in event.presence.sessions if here.session_id == of.session_id]
+    return [here.activity for here in shown if here.activity]
+
+
+def _shows(activity: str) -> Callable[[PresenceUpdate], bool]:
+    return lambda update: any(here.activity == activity for here in update.sessions)
+
+
+async def test_who_types_fast_is_shown_now_and_then(tabs: Tabs, project: str) -> None:
+    """States in between may be skipped: a session cannot flood the others, and the last one always arrives."""
     watcher, bob = await tabs.open("alice", project), await tabs.open("bob", project)
+    for column in range(50):
+        await bob.show(activity=f"at column {column}")
+    await watcher.until_presence(_shows("at column 49"))
+    told = _activities(watcher, bob)
+    assert told[-1] == "at column 49"
+    assert len(told) < 50
+
+
+async def test_showing_the_same_again_tells_nobody(tabs: Tabs, project: str) -> None:
+    watcher, bob, carol = [await tabs.open(subject, project) for subject in ("alice", "bob", "carol")]
     await bob.show(activity="typing")
+    await watcher.until_presence(_shows("typing"))
     await bob.show(activity="typing")
-    await bob.show(activity="reading")
-    await watcher.until_presence(lambda update: any(here.activity == "reading" for here in update.sessions))
-    shown = [here.activity for event in watcher.events for here in event.presence.sessions if here.activity]
-    assert shown == ["typing", "reading"]
+    # What carol shows at last is shown after that, since she, too, has to wait her turn.
+    await carol.show(activity="reading")
+    await watcher.until_presence(_shows("reading"))
+    await carol.show(activity="gone for lunch")
+    await watcher.until_presence(_shows("gone for lunch"))
+    assert _activities(watcher, bob) == ["typing"]
 
 
 async def test_differences_are_numbered_without_a_gap_and_fold_to_who_is_here(tabs: Tabs, project: str) -> None:
@@ -89,7 +113,7 @@ async def test_differences_are_numbered_without_a_gap_and_fold_to_who_is_here(ta
     await watcher.until_presence(lambda update: bob.session_id in update.gone_session_ids)
     await carol.show(activity="reading")
     for tab in (watcher, carol):
-        await tab.until_presence(lambda update: any(here.activity == "reading" for here in update.sessions))
+        await tab.until_presence(_shows("reading"))
     here = _here(watcher)
     assert here.keys() == {watcher.session_id, carol.session_id}
     assert _here(carol) == here

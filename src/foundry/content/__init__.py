@@ -6,6 +6,7 @@ to tens of milliseconds, so callers run them off the event loop.
 
 from foundry.content.canonical import canonical_json, sha256_hex
 from foundry.content.check import check_content, default_kind, default_media_type
+from foundry.content.compare import Pair, compare_all
 from foundry.content.diff import Change, TextDelta, unified_diff
 from foundry.content.manifest import content_sha256
 from foundry.content.model_config import ModelConfig
@@ -15,9 +16,11 @@ __all__ = [
     "Change",
     "FieldDigest",
     "ModelConfig",
+    "Pair",
     "TextDelta",
     "canonical_json",
     "check_content",
+    "compare_all",
     "content_sha256",
     "default_kind",
     "default_media_type",

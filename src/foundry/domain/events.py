@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from foundry.domain.entry import Entry
 from foundry.domain.field import FieldDigest
 from foundry.domain.lock import Lock
-from foundry.domain.project import Member, Project
+from foundry.domain.project import Project
 from foundry.domain.session import Attachment, Position, Presence
 
 
@@ -59,17 +59,6 @@ class Opened:
     position: Position
     resync: ResyncReason | None
     role: str
-
-
-@dataclass(frozen=True, slots=True)
-class WorkspaceSnapshot:
-    """A project at one position: everything a client needs to draw it but content."""
-
-    project: Project
-    member: Member
-    fields: tuple[FieldDigest, ...]
-    locks: tuple[Lock, ...]
-    position: Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,14 +54,6 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
-class LockToken:
-    """What a writer shows for a field: the fence of the grant it believes it holds."""
-
-    field: str
-    fencing_token: int
-
-
-@dataclass(frozen=True, slots=True)
 class AcquireResult:
     """A granted lock with what the field holds now, so that nobody starts typing on old text.
 

@@ -6,7 +6,9 @@ import hashlib
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from foundry.content import check_content, default_kind, default_media_type, unified_diff
+from foundry.content import Change as DeltaChange
+from foundry.content import Pair, TextDelta, check_content, compare_all, default_kind, default_media_type
+from foundry.domain.access import Action, check_access, check_content_open
 from foundry.domain.draft import Change, DraftOrigin, NewContent, SaveResult
 from foundry.domain.errors import ContentTooLarge, InvalidArgument, InvalidContent, NotFound
 from foundry.domain.field import SCRATCHPAD, FieldKind, FieldValue, check_field_name
@@ -18,7 +20,6 @@ from foundry.store.requests import request_key
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from foundry.content import TextDelta
     from foundry.domain.draft import Draft
     from foundry.domain.field import FieldDigest
     from foundry.domain.principal import Caller
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from foundry.store.projects import SqlAlchemyProjectRepository
     from foundry.store.requests import RequestKey
 
-#: Diff text of one comparison; further fields are marked truncated.
-_DELTAS_BYTES_MAX = 2 * 1024 * 1024
+#: Content of one comparison, both sides; fields beyond are only marked truncated.
+_COMPARED_BYTES_MAX = 24 * 1024 * 1024
+#: A byte to compare costs so much more than a byte to parse.
+_DIFF_WEIGHT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,10 @@ class DraftManager:
         Raises:
             FoundryError: See ``DraftService.CreateDraft``.
         """
-        await readable(self._projects, caller, request.project_id)
+        project, member = await readable(self._projects, caller, request.project_id)
+        # Decided once more in the transaction; here so that nobody makes the server parse who may not save.
+        check_access(Action.EDIT, caller.principal, member, project)
+        check_content_open(project)
         known = {state.name: state.content for state in await self._fields.all(request.project_id)}
         parsed: list[Change] = []
         invalid: InvalidContent | None = None
@@ -247,10 +253,12 @@ class DraftManager:
                 if kind not in {FieldKind.TEST_CORPUS, FieldKind.CONVERSATION_LOG}:
                     raise InvalidArgument("changes", f"{change.field} is {kind.value}: give its content as {wanted}")
             sha256 = hashlib.sha256(content).hexdigest()
-        problem = await self._workers.run(len(content), _check, change.field, kind, media_type, content)
         stored = None if change.content is None else content
-        invalid = InvalidContent(*problem) if problem else None
-        return NewContent(kind, media_type, sha256, len(content), stored), invalid
+        new = NewContent(kind, media_type, sha256, len(content), stored)
+        if old and _same(old, new):  # it was checked when it came in
+            return new, None
+        problem = await self._workers.run(len(content), _check, change.field, kind, media_type, content)
+        return new, InvalidContent(*problem) if problem else None
 
     def _check_size(self, change: RequestedChange, content: bytes) -> None:
         limit = self._limits.text_bytes_max if change.is_text else self._limits.data_bytes_max
@@ -334,32 +342,38 @@ class DraftManager:
             digests = await self._drafts.fields_at(project_id, version)
             sides.append({digest.name: digest for digest in digests})
         before, after = sides
-        differing = sorted(name for name in before | after if not _same(before.get(name), after.get(name)))
-        deltas: list[FieldDelta] = []
-        left = _DELTAS_BYTES_MAX
+        wanted = set(names) or before.keys() | after.keys()
+        differing = sorted(name for name in wanted if not _same(before.get(name), after.get(name)))
+        pairs, left = [], _COMPARED_BYTES_MAX
         for name in differing:
-            if names and name not in names:
-                continue
-            delta = await self._delta(project_id, name, before.get(name), after.get(name), context_lines)
-            size = len(delta.text.unified.encode())
-            if size > left:
-                delta = replace(delta, text=replace(delta.text, unified="", truncated=True))
-            else:
+            size = _size(before.get(name)) + _size(after.get(name))
+            if size <= left:
                 left -= size
-            deltas.append(delta)
-        return deltas
+                pairs.append(await self._pair(project_id, name, before.get(name), after.get(name)))
+        weight = (_COMPARED_BYTES_MAX - left) * _DIFF_WEIGHT
+        compared = await self._workers.run(weight, compare_all, pairs, context_lines=context_lines)
+        texts = {pair.name: text for pair, text in zip(pairs, compared, strict=True)}
+        return [_delta(name, before.get(name), after.get(name), texts.get(name)) for name in differing]
 
-    async def _delta(
-        self, project_id: str, name: str, old: FieldDigest | None, new: FieldDigest | None, context_lines: int
-    ) -> FieldDelta:
+    async def _pair(self, project_id: str, name: str, old: FieldDigest | None, new: FieldDigest | None) -> Pair:
         before = (await self._value(project_id, old)).content if old else None
         after = (await self._value(project_id, new)).content if new else None
-        size = len(before or b"") + len(after or b"")
-        text = await self._workers.run(size, unified_diff, name, before, after, context_lines=context_lines)
-        return FieldDelta(name, old.sha256 if old else "", new.sha256 if new else "", text)
+        return Pair(name, before, after)
 
 
-def _same(old: FieldDigest | None, new: FieldDigest | None) -> bool:
+def _size(digest: FieldDigest | None) -> int:
+    return digest.size if digest else 0
+
+
+def _delta(name: str, old: FieldDigest | None, new: FieldDigest | None, text: TextDelta | None) -> FieldDelta:
+    """A field's delta; without text when there was too much to compare."""
+    if text is None:
+        change = DeltaChange.MODIFIED if old and new else DeltaChange.ADDED if new else DeltaChange.REMOVED
+        text = TextDelta(change, truncated=True)
+    return FieldDelta(name, old.sha256 if old else "", new.sha256 if new else "", text)
+
+
+def _same(old: FieldDigest | None, new: FieldDigest | NewContent | None) -> bool:
     if old is None or new is None:
         return old is new
     return (old.sha256, old.kind, old.media_type) == (new.sha256, new.kind, new.media_type)

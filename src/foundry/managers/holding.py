@@ -40,8 +40,11 @@ def attached_session(unit: UnitOfWork, caller: Caller, session_id: str) -> Sessi
     return session
 
 
-def check_free(unit: UnitOfWork, caller: Caller, names: list[str]) -> None:
+def check_free(unit: UnitOfWork, caller: Caller, names: list[str], leaving: frozenset[str] = frozenset()) -> None:
     """Refuse unless all fields are free and their names fit beside the live ones.
+
+    Args:
+        leaving: Of these, the fields that the same save removes; they make room.
 
     Raises:
         LockHeld: Some are held; names every holder.
@@ -52,9 +55,9 @@ def check_free(unit: UnitOfWork, caller: Caller, names: list[str]) -> None:
     if held:
         same = all(lock.holder.same_actor(caller.principal) for lock in held)
         raise LockHeld(held, same_principal=same)
-    live = {state.name for state in unit.fields if state.live}
+    live = {state.name for state in unit.fields if state.live} - leaving
     for name in names:
-        if name not in live:
+        if name not in live and name not in leaving:
             conflict = prefix_conflict(name, live)
             if conflict:
                 raise FieldNameConflict(name, conflict)

@@ -14,7 +14,7 @@ import structlog
 
 from foundry.domain.entry import Entry, Event
 from foundry.domain.errors import FoundryError, GoingAway, Unavailable
-from foundry.domain.events import EntryEvent, IdleWarning, Opened, ResyncReason, ServerGoing, Tick
+from foundry.domain.events import CaughtUp, EntryEvent, IdleWarning, Opened, Resync, ResyncReason, ServerGoing, Tick
 from foundry.domain.session import Activity, Attachment, CloseReason, Position, Presence
 from foundry.managers.channel import Channel
 from foundry.managers.endings import ending
@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     from foundry.domain.principal import Caller
     from foundry.domain.session import Session
     from foundry.managers.presence import PresenceBoard
-    from foundry.managers.sessions import OpenSession, SessionManager
-    from foundry.managers.state import StateReader
+    from foundry.managers.sessions import AttachedSession, OpenSession, SessionManager
+    from foundry.managers.state import News, StateReader
     from foundry.settings import Fanout, Liveness
 
 _log = structlog.get_logger(__name__)
 
 _SWEEP_S = 1.0
+_SHOW_INTERVAL_S = 0.1
+_UNARY = f"SESSION_CLOSE_REASON_{CloseReason.UNARY.value}"
 _URGENT = frozenset({Event.LOCK_ACQUIRED, Event.LOCK_RELEASED, Event.DRAFT_CREATED})
 
 
@@ -92,51 +94,56 @@ class SessionHub:
         live = LiveSession(session, caller, channel, self._clock.monotonic_s(), self._catch_up)
         self._live[session.session_id] = live
         channel.subscribers[session.session_id] = live.wake
+        try:
+            await self._begin(live, attached, after)
+        except BaseException:
+            # The session is open and nobody else knows of it: whoever opened it closes it.
+            self._spawn(self.finished(live, CloseReason.STREAM_GONE))
+            raise
+        return live
+
+    async def _begin(self, live: LiveSession, attached: AttachedSession, after: Position | None) -> None:
+        """Tell a client how it came in, and what it missed."""
+        session = attached.session
         current = await self._sessions.current(session)
         if current.close_reason or current.stream_epoch != session.stream_epoch:
             # Closed or taken over by the very commit that opened it, whose entries went out before anybody listened.
             self._detached(live)
             why = current.close_reason or CloseReason.SUPERSEDED
             live.end(ending(why, session.session_id), keeps_session=True)
-            return live
-        await self.show(live, Activity())
-        missed, resync = await self._state.missed(session.project_id, after)
-        if missed is None:
+            return
+        await self._show(session.project_id, _presence(session))
+        news = await self._state.since(session.project_id, live.caller.principal.subject, after)
+        if news.resync:
             attachment = Attachment.SNAPSHOT
         else:
             attachment = Attachment.RESUMED if attached.resumed else Attachment.REPLAYED
-        position = await self._state.position(session.project_id)
-        live.send(
-            self._encode(
-                Opened(session.session_id, attached.secret, attachment, position, resync, attached.member.role.value)
-            )
-        )
-        await self._fill(live, missed)
+        role, at = attached.member.role.value, news.position
+        opened = Opened(session.session_id, attached.secret, attachment, at, news.resync, role)
+        live.send(self._encode(opened))
+        await self._send_news(live, news)
         if self._draining:  # it began while the streams were being counted out
             self._say_goodbye(live)
-        return live
 
-    async def _fill(self, live: LiveSession, missed: list[Entry] | None) -> None:
+    async def _send_news(self, live: LiveSession, news: News) -> None:
         """Send missed entries or a snapshot, then who is here, then ``caught_up``."""
-        project_id = live.session.project_id
-        events, sequence = await self._state.catch_up(project_id, live.caller.principal.subject, missed)
-        for event in events[:-1]:
+        channel = live.channel
+        for event in news.events:
             live.send(self._encode(event))
-        live.send(self._encode(await self._presence.snapshot(project_id, live.channel.presence_version)))
-        live.send(self._encode(events[-1]))
-        live.seen_sequence = sequence
-        live.channel.last_sequence = max(live.channel.last_sequence, sequence)
+        live.send(self._encode(await self._presence.snapshot(channel.project_id, channel.presence_version)))
+        live.send(self._encode(CaughtUp(news.position)))
+        live.seen_sequence = news.position.sequence
+        channel.last_sequence = channel.last_sequence or news.position.sequence
 
     async def _catch_up(self, live: LiveSession) -> None:
         """The ring has passed a slow reader: read on from the log, or begin anew with a snapshot."""
         live.channel.flush()
         live.cursor = live.channel.head
-        epoch = (await self._state.position(live.session.project_id)).epoch
-        missed, resync = await self._state.missed(live.session.project_id, Position(epoch, live.seen_sequence))
-        if missed is None or resync:
-            live.send(self._encode(self._state.resync(ResyncReason.SLOW_READER)))
-            missed = None
-        await self._fill(live, missed)
+        seen = self._state.at(live.seen_sequence)
+        news = await self._state.since(live.session.project_id, live.caller.principal.subject, seen)
+        if news.resync:
+            live.send(self._encode(Resync(ResyncReason.SLOW_READER)))
+        await self._send_news(live, news)
 
     # --- a stream lives ---
 
@@ -144,13 +151,27 @@ class SessionHub:
         """Note a message from the client."""
         live.heard_s = self._clock.monotonic_s()
 
-    def now_s(self) -> float:
-        """The hub's monotonic clock, seconds."""
-        return self._clock.monotonic_s()
+    def acknowledged(self, live: LiveSession, sequence: int) -> None:
+        """Note what the client says it has seen; its lag is measured by it."""
+        if sequence > live.acknowledged_sequence:
+            live.acknowledged_sequence, live.progress_s = sequence, self._clock.monotonic_s()
+
+    def writing(self, live: LiveSession, *, begins: bool) -> None:
+        """Note that a write to the client begins, or is done."""
+        live.writing_since_s = self._clock.monotonic_s() if begins else None
 
     async def show(self, live: LiveSession, shown: Activity) -> None:
-        """Show the others what a session is at; latest wins."""
-        await self._show(live.session.project_id, replace(_presence(live.session), shown=shown))
+        """Show the others what a session is at; latest wins, and a session is shown at most ten times a second."""
+        if live.shown is None:
+            self._spawn(self._show_later(live, live.shown_s + _SHOW_INTERVAL_S - self._clock.monotonic_s()))
+        live.shown = shown
+
+    async def _show_later(self, live: LiveSession, delay_s: float) -> None:
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)
+        shown, live.shown, live.shown_s = live.shown, None, self._clock.monotonic_s()
+        if shown is not None and not live.ended.is_set():
+            await self._show(live.session.project_id, replace(_presence(live.session), shown=shown))
 
     # Both ask for the project's channel of this moment: that of a stream that is gone may be nobody's by now.
 
@@ -183,6 +204,8 @@ class SessionHub:
     def _receive(self, entry: Entry) -> None:
         channel = self._channels.get(entry.log)
         if channel:
+            if channel.last_sequence and entry.sequence > channel.last_sequence + 1:
+                channel.skip()  # the bus lost something: everybody reads on from the log
             event = self._encode(EntryEvent(entry))
             channel.publish(event, sequence=entry.sequence, urgent=entry.new.event in _URGENT)
         if entry.new.event is Event.SESSION_RESUMED:
@@ -197,7 +220,8 @@ class SessionHub:
                 self._detached(live)
                 why = str(entry.new.data["close_reason"]).removeprefix("SESSION_CLOSE_REASON_")
                 live.end(ending(why, session_id), keeps_session=True)
-            self._spawn(self._hide(entry.log, session_id))
+            if live or entry.new.data["close_reason"] != _UNARY:
+                self._spawn(self._hide(entry.log, session_id))
 
     # --- a stream ends ---
 
@@ -221,7 +245,10 @@ class SessionHub:
             try:
                 return await change()
             except Unavailable:
-                await asyncio.sleep(_SWEEP_S)
+                _log.warning("session_close_postponed")
+            except Exception:  # noqa: BLE001 - a session without a stream must not hold locks, whatever it was
+                _log.exception("session_close_failed")
+            await asyncio.sleep(_SWEEP_S)
 
     async def _close_later(self, session: Session, delay_s: float, why: CloseReason) -> None:
         await asyncio.sleep(delay_s)
@@ -255,32 +282,43 @@ class SessionHub:
             stalled_s = max(0.0, now_s - expected_s - _SWEEP_S)
             for live in list(self._live.values()):
                 live.heard_s += stalled_s
+                live.progress_s += stalled_s
                 self._check(live, now_s)
             if now_s >= next_tick_s:
                 next_tick_s = now_s + self._liveness.tick_interval_s
-                await self._tick()
+                self._tick()
             expected_s = self._clock.monotonic_s() + _SWEEP_S
             await asyncio.sleep(_SWEEP_S)
 
     def _check(self, live: LiveSession, now_s: float) -> None:
+        if live.ended.is_set() or live.closing:
+            return
         expires_us = live.caller.token_expire_time_us
         why = None
-        if live.ended.is_set():
-            return
         if expires_us and self._clock.now_us() >= expires_us:
             why = CloseReason.TOKEN_EXPIRED
+        elif live.busy:
+            live.heard_s = now_s  # its messages wait for us, not we for them
         elif now_s - live.heard_s > self._liveness.silence_limit_s:
             why = CloseReason.HEARTBEAT
-        elif live.writing_since_s is not None and now_s - live.writing_since_s > self._liveness.slow_consumer_limit_s:
+        if not why and self._stuck_s(live, now_s) > self._liveness.slow_consumer_limit_s:
             why = CloseReason.SLOW_CONSUMER
         if why:
-            # The entry of the close ends the stream; while the store is away the next sweep tries again.
-            self._spawn(self._sessions.close(live.session, why))
+            # The entry of the close ends the stream.
+            live.closing = True
+            self._spawn(self._until_stored(lambda: self._sessions.close(live.session, why)))
 
-    async def _tick(self) -> None:
+    @staticmethod
+    def _stuck_s(live: LiveSession, now_s: float) -> float:
+        """For how long a client has taken nothing, seconds: neither a write went through, nor did it see more."""
+        writing_s = 0.0 if live.writing_since_s is None else now_s - live.writing_since_s
+        if not 0 < live.acknowledged_sequence < live.seen_sequence:
+            live.progress_s = now_s
+        return max(writing_s, now_s - live.progress_s)
+
+    def _tick(self) -> None:
         for channel in list(self._channels.values()):
-            position = await self._state.position(channel.project_id)
-            channel.publish(self._encode(Tick(position)))
+            channel.publish(self._encode(Tick(self._state.at(channel.last_sequence))))
 
     async def drain(self) -> None:
         """Send every client away with its session and locks intact. Streams that begin later are refused."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from foundry.domain.errors import FoundryError
     from foundry.domain.principal import Caller
-    from foundry.domain.session import Session
+    from foundry.domain.session import Activity, Session
     from foundry.managers.channel import Channel
 
 #: Frames are joined up to this size. Larger ones save nothing more.
@@ -44,7 +44,13 @@ class LiveSession:
         self.cursor = channel.head
         self.seen_sequence = 0
         self.heard_s = now_s
+        self.progress_s = now_s
+        self.acknowledged_sequence = 0
         self.writing_since_s: float | None = None
+        self.busy = False  # a command runs, or waits for the client to take answers: no message can be read
+        self.closing = False
+        self.shown: Activity | None = None  # the newest, while it waits to be shown
+        self.shown_s = float("-inf")
         self.ended = asyncio.Event()
         self.ending: FoundryError | None = None
         self.keeps_session = False

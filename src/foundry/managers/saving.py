@@ -76,7 +76,8 @@ def decide_save(unit: UnitOfWork, caller: Caller, command: SaveCommand, *, idle_
         for name in names:
             _check_token(unit, command, name)
     else:
-        check_free(unit, caller, names)
+        leaving = frozenset(change.field for change in command.changes if change.new is None)
+        check_free(unit, caller, names, leaving)
     _check_base(unit, command, project.head_version)
     if command.invalid:
         raise command.invalid

@@ -160,6 +160,7 @@ class SessionManager:
             stream_epoch=old.stream_epoch + 1,
             resume_hash=secret_hash,
             server_boot_id=self._boot_id,
+            tab_id=wanted.tab_id or old.tab_id,
             grace_ms=wanted.grace_ms,
             detach_time_us=0,
         )

@@ -100,13 +100,15 @@ class SessionStream:
         ended = asyncio.create_task(live.ended.wait())
         try:
             await asyncio.wait({reader, writer, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if reader.done() and not live.ended.is_set():
-                live.end(_error_of(reader))
+            for task in (writer, reader):
+                if task.done() and (error := _error_of(task)):
+                    live.end(error)
+            live.end(None)
             if not writer.done():
                 await asyncio.wait({writer}, timeout=_FAREWELL_S)
         finally:
-            for task in (reader, writer, ended):
-                task.cancel()
+            for over in (reader, writer, ended):
+                over.cancel()
             await self._in_own_task(self._finish(live))
         return live.ending
 
@@ -164,7 +166,7 @@ class SessionStream:
     async def _abandon(self, opening: asyncio.Task[LiveSession]) -> None:
         try:
             live = await opening
-        except FoundryError:
+        except Exception:  # noqa: BLE001 - it was refused or failed, and whoever failed has cleaned up
             return
         await self._parts.hub.finished(live, CloseReason.STREAM_GONE)
 
@@ -182,26 +184,29 @@ class SessionStream:
 
     async def _write(self, live: LiveSession) -> None:
         while data := await live.take():
-            live.writing_since_s = self._parts.hub.now_s()
+            self._parts.hub.writing(live, begins=True)
             try:
                 await self._context.write(data)
             except grpc.aio.BaseError:
                 return  # the peer is gone; the reader notices too
-            live.writing_since_s = None
+            self._parts.hub.writing(live, begins=False)
 
     # --- read ---
 
     async def _read(self, live: LiveSession) -> None:
         while not self._left:
-            await live.room()
             message = await self._context.read()
             if message is grpc.aio.EOF or live.ended.is_set():
                 return
-            self._parts.hub.heard(live)
+            # While a command runs its successors lie unread: that is not the client's silence.
+            live.busy = True
             if isinstance(message, Unreadable):
                 await self._answer(live, 0, self._refuse(message.error))
             else:
                 await self._answer(live, message.command_id, self._run(live, message))
+            await live.room()
+            live.busy = False
+            self._parts.hub.heard(live)
 
     async def _answer(self, live: LiveSession, command_id: int, running: Awaitable[Reply]) -> None:
         try:
@@ -232,7 +237,7 @@ class SessionStream:
     # --- commands ---
 
     async def _heartbeat(self, live: LiveSession, command: Any) -> Reply:  # noqa: ANN401
-        del live, command
+        self._parts.hub.acknowledged(live, command.acknowledged.sequence)
         return _done()
 
     async def _acquire_lock(self, live: LiveSession, command: Any) -> Reply:  # noqa: ANN401
@@ -314,12 +319,10 @@ def _done() -> Reply:
     return Reply(done=session_event_pb2.Done())
 
 
-def _error_of(reader: asyncio.Task[None]) -> FoundryError | None:
-    """How a stream ends whose reader is over: its own failure is the server's, the end of requests is nobody's."""
-    error = None if reader.cancelled() else reader.exception()
-    if error is None:
-        return None
-    if isinstance(error, FoundryError):
+def _error_of(task: asyncio.Task[None]) -> FoundryError | None:
+    """How a stream ends whose reader or writer is over: a failure is the server's, an end of requests nobody's."""
+    error = None if task.cancelled() else task.exception()
+    if error is None or isinstance(error, FoundryError):
         return error
     ending = SessionEnded("INTERNAL", "the stream failed")
     ending.__cause__ = error  # for the server's log; clients are told an id

@@ -63,16 +63,11 @@ def _request_id(text: str) -> str:
         raise ValueError("must be a UUID") from None
 
 
-def _uuid(text: str) -> str:
-    """An id; anything else cannot exist, and is kept as it is to be not found."""
-    return text.lower()
-
-
 Text200 = Annotated[str, _bytes_at_most(200)]
 Text100 = Annotated[str, _bytes_at_most(100)]
 Text4K = Annotated[str, _bytes_at_most(4096)]
-Id = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_uuid)]
-OptionalId = Annotated[str, Field(max_length=100), AfterValidator(_uuid)]
+Id = Annotated[str, Field(min_length=1, max_length=100)]
+OptionalId = Annotated[str, Field(max_length=100)]
 Name = Annotated[str, _bytes_at_most(200), AfterValidator(_not_blank)]
 Subject = Annotated[str, Field(min_length=1), _bytes_at_most(200)]
 RequestId = Annotated[str, AfterValidator(_request_id)]

@@ -52,11 +52,6 @@ CONTENT = Statement(
         t.content.c.project_id == bindparam("project_id"), t.content.c.sha256 == bindparam("sha256")
     )
 )
-CONTENT_SIZE = Statement(
-    select(func.length(t.content.c.data)).where(
-        t.content.c.project_id == bindparam("project_id"), t.content.c.sha256 == bindparam("sha256")
-    )
-)
 INSERT_DRAFT = Statement(insert(t.draft))
 INSERT_CHANGE = Statement(insert(t.draft_change))
 INSERT_CONTENT = Statement(insert(t.content).prefix_with("OR IGNORE", dialect="sqlite"))
@@ -185,11 +180,6 @@ class DraftRepository:
     async def content(self, project_id: str, sha256: str) -> bytes | None:
         """Content of a project by hash."""
         row = self._database.reader.row(CONTENT, {"project_id": project_id, "sha256": bytes.fromhex(sha256)})
-        return row[0] if row else None
-
-    async def content_size(self, project_id: str, sha256: str) -> int | None:
-        """Length in bytes of content of a project by hash, or None when it has none of that hash."""
-        row = self._database.reader.row(CONTENT_SIZE, {"project_id": project_id, "sha256": bytes.fromhex(sha256)})
         return row[0] if row else None
 
     async def page(self, project_id: str, author: str, field: str, before: int, limit: int) -> Sequence[Draft]:

@@ -9,6 +9,7 @@ ids make the repetition safe. After the commit the callers get their answers and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections import deque
@@ -109,7 +110,7 @@ class WriteLane:
                 jobs = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
                 began = time.perf_counter()
                 if self._seconds > INLINE_SECONDS_MAX:
-                    outcomes, entries = await asyncio.to_thread(self._transact, jobs)
+                    outcomes, entries = await self._transact_in_thread(jobs)
                 else:
                     outcomes, entries = self._transact(jobs)
                 self._seconds += (time.perf_counter() - began - self._seconds) / 16
@@ -136,12 +137,18 @@ class WriteLane:
             connection.sql("BEGIN IMMEDIATE")
             outcomes = [self._operate(job, entries) for job in jobs]
             connection.sql("COMMIT")
-        except sqlite3.Error:
+        except Exception:  # noqa: BLE001 - the lane must outlive whatever fails in it
             _log.exception("transaction_failed", operations=len(jobs))
             self._roll_back()
-            failed = Unavailable("the store could not commit")
-            return [_Outcome(error=failed) for _ in jobs], []
+            return _failed(jobs), []
         return outcomes, entries
+
+    async def _transact_in_thread(self, jobs: list[_Job[Any]]) -> tuple[list[_Outcome], list[Entry]]:
+        try:
+            return await asyncio.to_thread(self._transact, jobs)
+        except RuntimeError:  # no thread to be had
+            _log.exception("transaction_failed", operations=len(jobs))
+            return _failed(jobs), []
 
     def _operate(self, job: _Job[Any], entries: list[Entry]) -> _Outcome:
         connection = self._connection
@@ -169,8 +176,15 @@ class WriteLane:
         return _Outcome(result=result)
 
     def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.sql("ROLLBACK")
+        # A rollback that fails leaves the transaction open; the next BEGIN then fails, and rolls back once more.
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.sql("ROLLBACK")
+
+
+def _failed(jobs: list[_Job[Any]]) -> list[_Outcome]:
+    failed = Unavailable("the store could not commit")
+    return [_Outcome(error=failed) for _ in jobs]
 
 
 def _resolve(future: asyncio.Future[Any], outcome: _Outcome) -> None:

@@ -48,6 +48,7 @@ UPDATE_SESSION = Statement(
                 "stream_epoch",
                 "resume_hash",
                 "server_boot_id",
+                "tab_id",
                 "grace_ms",
                 "detach_time_us",
                 "close_time_us",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from coreason.foundry.v1 import project_pb2
 
+from coreason.foundry.v1 import project_pb2
 from foundry.app import serve
 from foundry.client import connect
 from foundry.identity import mint_dev_token
@@ -51,7 +51,9 @@ class RunningServer:
 
 
 @contextlib.asynccontextmanager
-async def running_server(data_dir: Path, *, clock: Clock | None = None, **settings: Any) -> AsyncIterator[RunningServer]:
+async def running_server(
+    data_dir: Path, *, clock: Clock | None = None, **settings: Any
+) -> AsyncIterator[RunningServer]:
     """Serve in this process while the context lasts; leaving it drains.
 
     Args:

@@ -131,7 +131,8 @@ class DraftManager:
         project, member = await readable(self._projects, caller, request.project_id)
         # Decided once more in the transaction; here so that nobody makes the server parse who may not save.
         check_access(Action.EDIT, caller.principal, member, project)
-        check_content_open(project)
+        if not request.request_id:  # or it may be the repetition of a save that was done before the project was closed
+            check_content_open(project)
         known = {state.name: state.content for state in await self._fields.all(request.project_id)}
         parsed: list[Change] = []
         invalid: InvalidContent | None = None

@@ -104,19 +104,17 @@ class LiveSession:
                 return b""
             if self.cursor < self.channel.base:
                 await self._catch_up(self)
-                continue
-            if self.cursor < self.channel.head:
-                frames = self.channel.frames(self.cursor, FRAME_BYTES)
-                self.cursor += len(frames)
-                self.seen_sequence = max(self.seen_sequence, *(frame.last_sequence for frame in frames))
-                return frames[0].data if len(frames) == 1 else b"".join(frame.data for frame in frames)
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            elif self.cursor < self.channel.head:
+                return b"".join(self._take_ring(FRAME_BYTES))
+            else:
+                self._waiter = asyncio.get_running_loop().create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
 
     def _take_outbox(self) -> bytes:
+        """Personal events, and in the same message what the ring has: a message costs more than what is in it."""
         taken = [self._outbox.popleft()]
         size = len(taken[0])
         while self._outbox and size + len(self._outbox[0]) <= FRAME_BYTES:
@@ -125,4 +123,13 @@ class LiveSession:
         self._outbox_bytes -= size
         if self._outbox_bytes <= _OUTBOX_BYTES_MAX:
             self._room.set()
+        current = self.channel.base <= self.cursor < self.channel.head and not self.ended.is_set()
+        if current and not self._outbox and size < FRAME_BYTES:
+            taken += self._take_ring(FRAME_BYTES - size)
         return b"".join(taken)
+
+    def _take_ring(self, bytes_max: int) -> list[bytes]:
+        frames = self.channel.frames(self.cursor, bytes_max)
+        self.cursor += len(frames)
+        self.seen_sequence = max(self.seen_sequence, *(frame.last_sequence for frame in frames))
+        return [frame.data for frame in frames]

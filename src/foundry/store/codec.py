@@ -40,8 +40,9 @@ def dump_policy(policy: Policy) -> str:
     return dump(asdict(policy))
 
 
+@functools.lru_cache(maxsize=256)
 def load_policy(text: str) -> Policy:
-    """A policy from JSON."""
+    """A policy from JSON. Cached: most projects have one of a few."""
     value = json.loads(text)
     return Policy(**{**value, "agent_access": AgentAccess(value["agent_access"])})
 

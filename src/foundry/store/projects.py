@@ -80,7 +80,7 @@ def to_project(row: Row) -> Project:
         project_id=row[0],
         name=row[1],
         description=row[2],
-        labels=json.loads(row[3]),
+        labels=json.loads(row[3]) if row[3] != "{}" else {},
         policy=load_policy(row[4]),
         creator=load_principal(row[5]),
         create_time_us=row[6],

@@ -1,0 +1,76 @@
+"""A real server and its clients for tests that are not coroutines: their loop runs only while something is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import uvloop
+
+from foundry.settings import Liveness
+from tests.stories.raw import RawStream
+from tests.support import project_with, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from pathlib import Path
+
+    from foundry.client import Foundry
+
+T = TypeVar("T")
+OWNER, EDITORS = "alice", ("bob", "carol")
+PEOPLE = (OWNER, *EDITORS)
+#: The loop stands still between two questions, so nobody is silent for long enough to be missed.
+_PATIENT = Liveness(silence_limit_s=120.0)
+
+
+class World:
+    """A server and a client of each person.
+
+    Attributes:
+        clients: The SDK's clients by subject.
+    """
+
+    clients: dict[str, Foundry]
+
+    def __init__(self, runner: asyncio.Runner, data_dir: Path) -> None:
+        self._runner = runner
+        self._data_dir = data_dir
+        self._stack = contextlib.AsyncExitStack()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Let the loop run until this is done."""
+        return self._runner.run(work)
+
+    async def start(self) -> None:
+        """Serve, and connect everybody."""
+        enter = self._stack.enter_async_context
+        server = await enter(running_server(self._data_dir, liveness=_PATIENT))
+        self._tokens = {who: server.token(who) for who in PEOPLE}
+        self.clients = {who: await enter(server.connect(who)) for who in PEOPLE}
+        self._channel = await enter(server.channel())
+
+    async def stop(self) -> None:
+        """Disconnect, and stop serving."""
+        await self._stack.aclose()
+
+    async def project(self) -> str:
+        """A fresh project of the owner with the editors in it."""
+        return await project_with(self.clients[OWNER], *EDITORS)
+
+    def stream(self, who: str) -> RawStream:
+        """A stream that is not open yet."""
+        return RawStream(self._channel, self._tokens[who])
+
+
+@contextlib.contextmanager
+def running_world(data_dir: Path) -> Iterator[World]:
+    """A world that ends with the context."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        world = World(runner, data_dir)
+        world.run(world.start())
+        try:
+            yield world
+        finally:
+            world.run(world.stop())

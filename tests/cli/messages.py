@@ -27,7 +27,7 @@ def before(**ago: float) -> Timestamp:
     return stamp
 
 
-def project(**fields: Any) -> project_pb2.Project:  # noqa: ANN401 - any field of the message
+def project(**fields: Any) -> project_pb2.Project:
     return project_pb2.Project(
         **{
             "project_id": PROJECT_ID,
@@ -45,7 +45,7 @@ def project(**fields: Any) -> project_pb2.Project:  # noqa: ANN401 - any field o
     )
 
 
-def lock(**fields: Any) -> lock_pb2.Lock:  # noqa: ANN401 - any field of the message
+def lock(**fields: Any) -> lock_pb2.Lock:
     return lock_pb2.Lock(
         **{
             "lock_id": "01994b7e-0000-7000-8000-000000000003",
@@ -62,7 +62,7 @@ def lock(**fields: Any) -> lock_pb2.Lock:  # noqa: ANN401 - any field of the mes
     )
 
 
-def draft(**fields: Any) -> draft_pb2.Draft:  # noqa: ANN401 - any field of the message
+def draft(**fields: Any) -> draft_pb2.Draft:
     return draft_pb2.Draft(
         **{
             "draft_id": "01994b7e-0000-7000-8000-000000000004",
@@ -82,7 +82,7 @@ def draft(**fields: Any) -> draft_pb2.Draft:  # noqa: ANN401 - any field of the 
     )
 
 
-def session(**fields: Any) -> session_pb2.Session:  # noqa: ANN401 - any field of the message
+def session(**fields: Any) -> session_pb2.Session:
     return session_pb2.Session(
         **{
             "session_id": SESSION_ID,
@@ -94,7 +94,7 @@ def session(**fields: Any) -> session_pb2.Session:  # noqa: ANN401 - any field o
     )
 
 
-def presence(**fields: Any) -> session_event_pb2.SessionPresence:  # noqa: ANN401 - any field of the message
+def presence(**fields: Any) -> session_event_pb2.SessionPresence:
     return session_event_pb2.SessionPresence(
         **{
             "session_id": SESSION_ID,
@@ -108,7 +108,7 @@ def presence(**fields: Any) -> session_event_pb2.SessionPresence:  # noqa: ANN40
     )
 
 
-def entry(sequence: int = 12, **fields: Any) -> audit_pb2.LogEntry:  # noqa: ANN401 - any field of the message
+def entry(sequence: int = 12, **fields: Any) -> audit_pb2.LogEntry:
     return audit_pb2.LogEntry(
         **{
             "position": types_pb2.Position(epoch=1, sequence=sequence),

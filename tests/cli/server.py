@@ -47,11 +47,11 @@ class Child:
         assert self.process.stdout is not None
         return self.process.stdout.readline().rstrip("\n")
 
-    def object(self) -> Any:  # noqa: ANN401 - any JSON
+    def object(self) -> Any:
         """Return the next line of its output as JSON."""
         return json.loads(self.line())
 
-    def until(self, wanted: str) -> Any:  # noqa: ANN401 - any JSON
+    def until(self, wanted: str) -> Any:
         """Return the first of the next lines that contains a text, as JSON."""
         while line := self.line():
             if wanted in line:
@@ -140,7 +140,7 @@ class Server:
         """Run a command as somebody."""
         return CliRunner().invoke(app, to_front(args), env=self.env(who), input=stdin)
 
-    def ask(self, who: str, *args: str) -> Any:  # noqa: ANN401 - any JSON
+    def ask(self, who: str, *args: str) -> Any:
         """Run a command as somebody with --json and return its only result."""
         (line,) = self.lines(who, *args)
         return line

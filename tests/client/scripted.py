@@ -70,7 +70,7 @@ def granted(field: str, session_id: str, token: int, *, head: int = 0, sequence:
     return lock_pb2.AcquiredLock(lock=lock_of(field, session_id, token), head_version=head, position=at(sequence))
 
 
-def entry(sequence: int, actor: str = "alice", epoch: int = 1, **payload: Any) -> ServerEvent:  # noqa: ANN401 - an arm
+def entry(sequence: int, actor: str = "alice", epoch: int = 1, **payload: Any) -> ServerEvent:
     return ServerEvent(
         entry=audit_pb2.LogEntry(position=at(sequence, epoch), actor=types_pb2.Principal(subject=actor), **payload)
     )
@@ -174,7 +174,7 @@ class Peer:
         async with self._writing:  # grpc.aio refuses a write while another one is under way
             await soon(self._context.write(ProjectSessionResponse(events=events)))
 
-    async def reply(self, request: ProjectSessionRequest, **result: Any) -> None:  # noqa: ANN401 - an arm
+    async def reply(self, request: ProjectSessionRequest, **result: Any) -> None:
         await self.send(ServerEvent(reply=session_event_pb2.Reply(command_id=request.command_id, **result)))
 
     def end(self, with_status: status_pb2.Status | None = None) -> None:

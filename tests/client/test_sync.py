@@ -44,14 +44,14 @@ class Stage:
         """Make a call of the client."""
         return self._pool.submit(call)
 
-    def answer(self, method: str, response: Message) -> Any:  # noqa: ANN401 - a request of any type
+    def answer(self, method: str, response: Message) -> Any:
         """Answer the next call of a method; returns its request."""
         metadata, request, rpc = self._take(METHODS[method])
         assert ("authorization", "Bearer the-token") in metadata
         rpc.terminate(response, (), grpc.StatusCode.OK, "")
         return request
 
-    def refuse(self, method: str, refusal: status_pb2.Status) -> Any:  # noqa: ANN401 - a request of any type
+    def refuse(self, method: str, refusal: status_pb2.Status) -> Any:
         """Refuse the next call of a method; returns its request."""
         _metadata, request, rpc = self._take(METHODS[method])
         made = rpc_status.to_status(refusal)

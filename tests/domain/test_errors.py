@@ -35,7 +35,7 @@ SAMPLES: list[FoundryError] = [
     errors.RequestIdReused("4f2c1d0e-0000-4000-8000-000000000003"),
     errors.ReasonRequired(),
     errors.FieldNameConflict("topology/graph", "topology"),
-    errors.LimitExceeded("sessions in a project", 500, retry_after_s=30.0),
+    errors.LimitExceeded("sessions in a project", 500),
     errors.ProjectArchived("p"),
     errors.ProjectFrozen("p", "FROZEN"),
     errors.LastOwner("alice"),

@@ -60,7 +60,7 @@ def elements(file: FileDescriptorProto) -> dict[str, str]:
 
 
 def _below(
-    element: Any,  # noqa: ANN401 - any descriptor
+    element: Any,
     path: tuple[int, ...],
     name: str,
     comments: dict[tuple[int, ...], SourceCodeInfo.Location],
@@ -74,7 +74,7 @@ def _below(
             yield from _below(inner, inner_path, inner_name, comments)
 
 
-def _is_synthetic(element: Any) -> bool:  # noqa: ANN401 - any descriptor
+def _is_synthetic(element: Any) -> bool:
     """Whether the compiler made it: the message of a map's entries, the oneof of an optional field."""
     kind = type(element).__name__
     return (kind == "DescriptorProto" and element.options.map_entry) or (

@@ -31,12 +31,12 @@ UNARY = [method for method in METHODS if not (method.client_streaming or method.
 FILES = {file.name: file for file in sources()}
 
 
-def name(method: Any) -> str:  # noqa: ANN401 - a method's descriptor
+def name(method: Any) -> str:
     """Of a test."""
     return str(method.full_name.removeprefix("coreason.foundry.v1."))
 
 
-def comment(method: Any) -> str:  # noqa: ANN401 - a method's descriptor
+def comment(method: Any) -> str:
     """What the contract says about an RPC."""
     file = method.containing_service.file.name
     return elements(FILES[file])[f"{file}:{method.containing_service.name}:{method.name}"]
@@ -49,7 +49,7 @@ def test_every_service_is_served() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name)
-def test_every_rpc_has_a_handler(method: Any) -> None:  # noqa: ANN401 - a method's descriptor
+def test_every_rpc_has_a_handler(method: Any) -> None:
     """By the contract's own name, in the servicer of its service."""
     assert callable(getattr(SERVICERS[method.containing_service.name], method.name))
 
@@ -62,7 +62,7 @@ def test_servicers_have_no_other_rpcs() -> None:
 
 
 @pytest.mark.parametrize("method", UNARY, ids=name)
-def test_every_unary_rpc_is_mapped_to_http(method: Any) -> None:  # noqa: ANN401 - a method's descriptor
+def test_every_unary_rpc_is_mapped_to_http(method: Any) -> None:
     """Its path names fields of its request; reading is GET, and nothing else is."""
     rule = method.GetOptions().Extensions[annotations_pb2.http]
     verb = rule.WhichOneof("pattern")
@@ -89,7 +89,7 @@ def test_no_two_rpcs_share_a_path() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name)
-def test_every_rpc_has_messages_of_its_own(method: Any) -> None:  # noqa: ANN401 - a method's descriptor
+def test_every_rpc_has_messages_of_its_own(method: Any) -> None:
     """So that each can grow by itself."""
     assert method.input_type.name == f"{method.name}Request"
     assert method.output_type.name == f"{method.name}Response"
@@ -100,7 +100,7 @@ _REASONS_OF_A_CODE = re.compile(rf"((?:{_WORD.pattern}(?:, |,\n ?| and )?)+)\s*\
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name)
-def test_every_rpc_says_what_it_refuses(method: Any) -> None:  # noqa: ANN401 - a method's descriptor
+def test_every_rpc_says_what_it_refuses(method: Any) -> None:
     """Each comment tells whether the call may be repeated, and which errors it has: reasons that exist, by code."""
     said = comment(method)
     assert re.search(r"[Ii]dempotent|No side effects", said)
@@ -130,7 +130,7 @@ def test_the_comments_are_those_of_the_elements() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name)
-def test_a_project_id_is_required(method: Any) -> None:  # noqa: ANN401 - a method's descriptor
+def test_a_project_id_is_required(method: Any) -> None:
     """Every request inside a project names it, and says that it must; the stream does so when it opens."""
     field = method.input_type.fields_by_name.get("project_id")
     if method.name in {"CreateProject", "ListProjects", "ProjectSession"}:

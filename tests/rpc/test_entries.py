@@ -31,7 +31,7 @@ def same(message: Message, data: Mapping[str, Any]) -> bool:
     return all(_same(field, getattr(message, field.name), data.get(field.name)) for field in message.DESCRIPTOR.fields)
 
 
-def _same(field: Any, value: Any, wanted: Any) -> bool:  # noqa: ANN401 - any field of any message
+def _same(field: Any, value: Any, wanted: Any) -> bool:
     if field.is_repeated:
         one = _one(field)
         return len(value) == len(wanted) and all(one(got, want) for got, want in zip(value, wanted, strict=True))
@@ -40,7 +40,7 @@ def _same(field: Any, value: Any, wanted: Any) -> bool:  # noqa: ANN401 - any fi
     return bool(_one(field)(value, wanted))
 
 
-def _one(field: Any) -> Any:  # noqa: ANN401 - a comparison of two values of the field
+def _one(field: Any) -> Any:
     if field.enum_type is not None:
         return lambda value, name: value == field.enum_type.values_by_name[name].number
     if field.message_type is not None:

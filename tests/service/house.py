@@ -56,7 +56,7 @@ class Caller:
         self.metadata = metadata
         self.foundry = foundry
 
-    async def call(self, request: Message) -> Any:  # noqa: ANN401 - the response of whatever was asked
+    async def call(self, request: Message) -> Any:
         """Make the call that a request belongs to; raises ``Refused``."""
         method = _BY_REQUEST[request.DESCRIPTOR.full_name]
         answer = await self.send(path(method), request.SerializeToString())
@@ -86,7 +86,7 @@ class Caller:
         finally:
             call.cancel()
 
-    def session(self, project_id: str, **options: Any) -> Any:  # noqa: ANN401 - a Session, or what a test makes of it
+    def session(self, project_id: str, **options: Any) -> Any:
         """A live session, to be entered."""
         return self.foundry.session(project_id, **options)
 
@@ -118,7 +118,7 @@ class House:
         self.server = server
         self._callers: dict[str, Caller] = {}
 
-    def caller(self, subject: str, **token: Any) -> Caller:  # noqa: ANN401 - as for ``mint_dev_token``
+    def caller(self, subject: str, **token: Any) -> Caller:
         """Somebody; the same options give the same caller."""
         key = f"{subject} {token}"
         if key not in self._callers:

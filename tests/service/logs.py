@@ -17,7 +17,7 @@ NOTHING: Final = "0" * 64
 async def entries_of(
     caller: Caller,
     log: str,
-    **filters: Any,  # noqa: ANN401 - as of the request
+    **filters: Any,
 ) -> list[audit_pb2.LogEntry]:
     """All entries of a log, through its pages."""
     request = audit_pb2.ListEntriesRequest(project_id=log, page_size=1000, **filters)

@@ -32,7 +32,7 @@ def save_of(
     base_version: int = 0,
     *,
     locks: Mapping[str, int] | None = None,
-    **more: Any,  # noqa: ANN401 - the other fields of the request
+    **more: Any,
 ) -> draft_pb2.CreateDraftRequest:
     """A save; ``locks`` maps fields to tokens."""
     tokens = [lock_pb2.LockToken(field=field, fencing_token=token) for field, token in (locks or {}).items()]

@@ -87,7 +87,7 @@ async def test_claims_that_are_signed_by_the_right_key_are_good(house: House) ->
     await _bearer(house, signed_token(house.server.data_dir)).call(LIST)
 
 
-def _bearer(house: House, token: str) -> Any:  # noqa: ANN401 - a Caller
+def _bearer(house: House, token: str) -> Any:
     return house.bearing(("authorization", f"Bearer {token}"))
 
 

@@ -41,7 +41,7 @@ def _output_only(place: str) -> bool:
     return place.startswith("project.") and place.split(".")[1] not in {"name", "description", "labels", "policy"}
 
 
-def _set(request: Any, place: str, value: object) -> None:  # noqa: ANN401 - any message
+def _set(request: Any, place: str, value: object) -> None:
     head, _, rest = place.partition(".")
     field = request.DESCRIPTOR.fields_by_name[head]
     if rest:
@@ -55,7 +55,7 @@ def _set(request: Any, place: str, value: object) -> None:  # noqa: ANN401 - any
         setattr(request, head, value)
 
 
-def _form(name: str, project_id: str, session_id: str) -> Any:  # noqa: ANN401 - a request of any RPC
+def _form(name: str, project_id: str, session_id: str) -> Any:
     request: Any = forms(project_id, session_id=session_id)[name]
     if name == "UpdateProject":
         request.update_mask.CopyFrom(FieldMask(paths=["name", "description", "labels", "policy"]))
@@ -173,16 +173,16 @@ async def _never_internal(house: House, request: Message) -> None:
     assert reason not in {"INTERNAL", "STORE_UNAVAILABLE"}
 
 
-def _project(**fields: Any) -> Callable[[str], Message]:  # noqa: ANN401 - as of a Project
+def _project(**fields: Any) -> Callable[[str], Message]:
     return lambda _: project_pb2.CreateProjectRequest(**({"name": "x"} | fields))
 
 
-def _save(**fields: Any) -> Callable[[str], Message]:  # noqa: ANN401 - as of a CreateDraftRequest
+def _save(**fields: Any) -> Callable[[str], Message]:
     change = draft_pb2.FieldChange(field="notes", text="x")
     return lambda project_id: draft_pb2.CreateDraftRequest(**{"project_id": project_id, "changes": [change], **fields})
 
 
-def _member(**fields: Any) -> Callable[[str], Message]:  # noqa: ANN401 - as of a SetMemberRequest
+def _member(**fields: Any) -> Callable[[str], Message]:
     given: dict[str, Any] = {"subject": "mia", "role": project_pb2.ROLE_VIEWER} | fields
     return lambda project_id: project_pb2.SetMemberRequest(project_id=project_id, **given)
 
@@ -211,7 +211,7 @@ TEXT_BOUNDS: Final[list[tuple[str, int, Callable[[str], Callable[[str], Message]
 ]
 
 
-def _change(**fields: Any) -> draft_pb2.FieldChange:  # noqa: ANN401 - as of a FieldChange
+def _change(**fields: Any) -> draft_pb2.FieldChange:
     return draft_pb2.FieldChange(**{"field": "notes", "text": "x", **fields})
 
 

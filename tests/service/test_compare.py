@@ -23,7 +23,7 @@ async def _compare(
     project_id: str,
     base: int,
     target: int,
-    **more: Any,  # noqa: ANN401 - as of the request
+    **more: Any,
 ) -> list[draft_pb2.FieldDelta]:
     request = CompareDraftsRequest(project_id=project_id, base_version=base, target_version=target, **more)
     answer: draft_pb2.CompareDraftsResponse = await house.olga.call(request)

@@ -42,7 +42,7 @@ async def shelf(house: House) -> dict[str, str]:
     return ids
 
 
-async def _found(house: House, **filters: Any) -> list[str]:  # noqa: ANN401 - as of the request
+async def _found(house: House, **filters: Any) -> list[str]:
     """Names of what is found, through pages of two."""
     request = ListProjectsRequest(page_size=2, **filters)
     names: list[str] = []

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECOND_NS = 1_000_000_000
 
 
-def _acquire(project_id: str, session_id: str, field: str, **more: Any) -> lock_pb2.AcquireLockRequest:  # noqa: ANN401
+def _acquire(project_id: str, session_id: str, field: str, **more: Any) -> lock_pb2.AcquireLockRequest:
     return lock_pb2.AcquireLockRequest(project_id=project_id, session_id=session_id, field=field, **more)
 
 
@@ -29,7 +29,7 @@ def _release(project_id: str, session_id: str, field: str, token: int) -> lock_p
     return lock_pb2.ReleaseLockRequest(project_id=project_id, session_id=session_id, field=field, fencing_token=token)
 
 
-async def _last(house: House, project_id: str) -> Any:  # noqa: ANN401 - a LogEntry
+async def _last(house: House, project_id: str) -> Any:
     return (await entries_of(house.olga, project_id))[-1]
 
 

@@ -126,7 +126,7 @@ async def test_entries_are_filtered_by_event_actor_and_position(house: House) ->
     project_id = await _life(house)
     everything = await entries_of(house.olga, project_id)
 
-    async def check(keep: Any, **filters: Any) -> None:  # noqa: ANN401 - a predicate, and fields of the request
+    async def check(keep: Any, **filters: Any) -> None:
         found = await entries_of(house.olga, project_id, **filters)
         assert found == [entry for entry in everything if keep(entry)]
 

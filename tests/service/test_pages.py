@@ -40,12 +40,12 @@ FILTERS: Final[list[tuple[str, dict[str, Any]]]] = [
 ]
 
 
-def _request(name: str, project_id: str, **arguments: Any) -> Any:  # noqa: ANN401 - a request of any list
+def _request(name: str, project_id: str, **arguments: Any) -> Any:
     of_project = {} if name == "ListProjects" else {"project_id": project_id}
     return LISTS[name][0](**of_project, **arguments)
 
 
-async def _pages(caller: Caller, name: str, request: Any) -> list[list[Message]]:  # noqa: ANN401 - of any list
+async def _pages(caller: Caller, name: str, request: Any) -> list[list[Message]]:
     pages = []
     while True:
         answer = await caller.call(request)

@@ -33,7 +33,7 @@ async def _project(house: House, policy: Policy | None = None) -> Project:
     return answer.project
 
 
-def _update(project_id: str, *paths: str, **request: Any) -> project_pb2.UpdateProjectRequest:  # noqa: ANN401 - as is
+def _update(project_id: str, *paths: str, **request: Any) -> project_pb2.UpdateProjectRequest:
     """A change of what the paths name to members of a Project; ``etag`` is the request's."""
     etag = request.pop("etag", "")
     mask = FieldMask(paths=paths)

@@ -15,7 +15,7 @@ from tests.service.saves import save_of, sha256
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def _get(house: House, project_id: str, **which: Any) -> draft_pb2.Draft:  # noqa: ANN401 - as of the request
+async def _get(house: House, project_id: str, **which: Any) -> draft_pb2.Draft:
     answer: draft_pb2.GetDraftResponse = await house.olga.call(GetDraftRequest(project_id=project_id, **which))
     return answer.draft
 

@@ -34,7 +34,7 @@ class Desk:
     session_id: str
     fencing_token: int
 
-    def request(self, name: str) -> Any:  # noqa: ANN401 - a request of any RPC
+    def request(self, name: str) -> Any:
         """A request that does something, with a new id."""
         field = "notes" if name in {"CreateDraft", "RevertDraft"} else "locked"
         request: Any = forms(

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 COMMITTED, NO_CHANGE = draft_pb2.SAVE_OUTCOME_COMMITTED, draft_pb2.SAVE_OUTCOME_NO_CHANGE
 
 
-async def _revert(caller: Caller, project_id: str, version: int, base: int, **more: Any) -> Any:  # noqa: ANN401 - as is
+async def _revert(caller: Caller, project_id: str, version: int, base: int, **more: Any) -> Any:
     """The response to a revert."""
     return await caller.call(
         RevertDraftRequest(project_id=project_id, version_number=version, base_version=base, **more)

@@ -125,7 +125,7 @@ class SessionManager:
             for other in superseded:
                 close(unit, caller, other, CloseReason.SUPERSEDED)
             if unit.open_session_count - len(superseded) >= self._sessions_max:
-                raise LimitExceeded("sessions in a project", self._sessions_max, retry_after_s=30.0)
+                raise LimitExceeded("sessions in a project", self._sessions_max)
             session = self._new(unit, caller, wanted, _hash(secret))
             return AttachedSession(session, secret, resumed=False, project=project, member=member)
 

@@ -134,6 +134,5 @@ class LimitExceeded(FoundryError):
 
     reason = "LIMIT_EXCEEDED"
 
-    def __init__(self, what: str, limit: int, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, what: str, limit: int) -> None:
         super().__init__(f"at most {limit} {what}", limit_name=what, limit=limit)
-        self.retry_after_s = retry_after_s

@@ -93,7 +93,8 @@ class DraftServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDraft(self, request, context):
-        """Reads a version with the content of its fields.
+        """Reads a version with the content of its fields, up to 12 MiB of it: a client that wants more than gRPC's default of
+        4 MiB in one answer raises its receive limit.
 
         No side effects. Errors: RESOURCE_NOT_FOUND (NOT_FOUND), CONTENT_TOO_LARGE (INVALID_ARGUMENT) when the fields do not
         fit into one answer: name fewer.

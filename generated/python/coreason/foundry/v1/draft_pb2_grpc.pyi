@@ -37,7 +37,8 @@ class DraftServiceStub:
     content named by hash, CONTENT_TOO_LARGE (INVALID_ARGUMENT), LIMIT_EXCEEDED (RESOURCE_EXHAUSTED).
     """
     GetDraft: _aio.UnaryUnaryMultiCallable[_draft_pb2.GetDraftRequest, _draft_pb2.GetDraftResponse]
-    """Reads a version with the content of its fields.
+    """Reads a version with the content of its fields, up to 12 MiB of it: a client that wants more than gRPC's default of
+    4 MiB in one answer raises its receive limit.
 
     No side effects. Errors: RESOURCE_NOT_FOUND (NOT_FOUND), CONTENT_TOO_LARGE (INVALID_ARGUMENT) when the fields do not
     fit into one answer: name fewer.
@@ -94,7 +95,8 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _draft_pb2.GetDraftRequest,
         context: _aio.ServicerContext[_draft_pb2.GetDraftRequest, _abc.Awaitable[_draft_pb2.GetDraftResponse]],
     ) -> _abc.Awaitable[_draft_pb2.GetDraftResponse]:
-        """Reads a version with the content of its fields.
+        """Reads a version with the content of its fields, up to 12 MiB of it: a client that wants more than gRPC's default of
+        4 MiB in one answer raises its receive limit.
 
         No side effects. Errors: RESOURCE_NOT_FOUND (NOT_FOUND), CONTENT_TOO_LARGE (INVALID_ARGUMENT) when the fields do not
         fit into one answer: name fewer.

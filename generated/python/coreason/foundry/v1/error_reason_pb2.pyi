@@ -232,7 +232,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_LOCK_HELD: _ErrorReason.ValueType  # 26
     """FAILED_PRECONDITION. Another session holds the lock. The metadata name the first holder; a PreconditionFailure
-    lists every holder with the subject `fields/{field}` and the type LOCK_HELD.
+    lists every holder, as far as they fit into 5 KiB, with the subject `fields/{field}` and the type LOCK_HELD.
 
         { "reason": "LOCK_HELD",
           "domain": "foundry.coreason.ai",
@@ -577,7 +577,7 @@ the version and the author.
 """
 ERROR_REASON_LOCK_HELD: ErrorReason.ValueType  # 26
 """FAILED_PRECONDITION. Another session holds the lock. The metadata name the first holder; a PreconditionFailure
-lists every holder with the subject `fields/{field}` and the type LOCK_HELD.
+lists every holder, as far as they fit into 5 KiB, with the subject `fields/{field}` and the type LOCK_HELD.
 
     { "reason": "LOCK_HELD",
       "domain": "foundry.coreason.ai",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -219,6 +220,9 @@ async def _until_signal(settings: ServerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with serve(settings) as address:
+        # What was made so far stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         sys.stdout.write(f"foundry ready on {address}\n")
         sys.stdout.flush()
         await stop.wait()

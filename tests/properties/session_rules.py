@@ -133,14 +133,13 @@ class SessionRules(RuleBasedStateMachine):
         """Without grace the session is closed; with it, it keeps its locks, also if it is back before it was missed."""
 
         async def work(tab: Tab, stream: RawStream) -> None:
-            since = len(self._watcher.seen)
             stream.drop()
             if not tab.grace_s:
                 await self._is_closed(tab)
             elif at_once:
                 assert await self._open(tab, resume=(tab.session_id, tab.secrets[-1])) == ""
             else:
-                await self._watcher.until(lambda event: _reconnecting(event, tab.session_id), since=since)
+                await self._is_detached(tab)
                 tab.state = "detached"
 
         tab = pick(self._tabs("attached"), number)
@@ -169,6 +168,15 @@ class SessionRules(RuleBasedStateMachine):
                 await self._stream_ends(tab, "SESSION_ENDED")
 
         self._run(end(who or tab.who) if who or tab.state == "detached" else leave())
+
+    async def _is_detached(self, tab: Tab) -> None:
+        """Wait until the others are shown that it is reconnecting; what they were shown before may still be unread."""
+        sessions, detached = self._world.clients[OWNER].sessions, False
+        while not detached:
+            since = len(self._watcher.seen)
+            await self._watcher.until(lambda event: _reconnecting(event, tab.session_id), since=since)
+            listed = {it.session_id: it.detached async for it in sessions.list(self._project_id)}
+            detached = listed[tab.session_id]
 
     async def _is_closed(self, tab: Tab) -> None:
         await self._watcher.until(lambda event: event.entry.session_closed.session_id == tab.session_id)

@@ -227,7 +227,7 @@ class DraftManager:
 
     @staticmethod
     def _key(caller: Caller, request: SaveRequest, rpc: str, asked: list[Any]) -> RequestKey | None:
-        if request.validate_only:  # nothing happens, so there is nothing to repeat
+        if request.validate_only or not request.request_id:  # nothing happens, or nothing could repeat it
             return None
         command = {**asdict(request), "asked": asked}
         return request_key(caller.principal, rpc, request.request_id, command)
@@ -267,6 +267,11 @@ class DraftManager:
             raise ContentTooLarge(change.field, len(content), limit)
 
     # --- read ---
+
+    async def head_version(self, caller: Caller, project_id: str) -> int:
+        """Number of the newest version, 0 before the first, to whoever may read it."""
+        project, _ = await readable(self._projects, caller, project_id)
+        return project.head_version
 
     async def get(
         self,

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=Message)
 Context = grpc.aio.ServicerContext[Any, Any]
-Unary = Callable[[Any, Caller], Awaitable[Message]]
+#: Answers a request; with bytes when it has the answer encoded already.
+Unary = Callable[[Any, Caller], Awaitable[Message | bytes]]
 Stream = Callable[[Context, Caller], Awaitable[FoundryError | None]]
 
 _log = structlog.get_logger("foundry.access")
@@ -79,7 +80,7 @@ class Calls:
     def unary(self, method: str, request: type[Message], handler: Unary) -> grpc.RpcMethodHandler[Any, Any]:
         """A wrapped unary handler."""
 
-        async def call(message: Message | Unreadable, context: Context) -> Message:
+        async def call(message: Message | Unreadable, context: Context) -> Message | bytes:
             began, caller = time.perf_counter(), None
             try:
                 caller = self.authenticate(context)
@@ -167,8 +168,8 @@ def _bearer(context: Context) -> str:
     raise Unauthenticated("TOKEN_MISSING", "send a bearer token in the authorization metadata")
 
 
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
+def _serialize(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
 
 
 def _access(method: str, caller: Caller | None, began: float, outcome: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cachetools import LRUCache
+
 from coreason.foundry.v1 import draft_pb2 as pb
 from foundry.domain.errors import InvalidArgument
 from foundry.managers.drafts import RequestedChange, SaveRequest
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from foundry.managers.drafts import DraftManager
     from foundry.rpc.validation import Pages
 
+#: Encoded answers that are kept, all together, and the largest of them.
+_ANSWERS_BYTES_MAX = 32 * 1024 * 1024
+_ANSWER_BYTES_MAX = 1024 * 1024
 _INT64_MAX = 2**63 - 1
 _FIELDS_MAX = 2_000
 _CONTEXT_LINES_DEFAULT = 3
@@ -32,6 +37,7 @@ class DraftServicer:
         self._pages = pages
         self._epoch = epoch
         self._changes_max = changes_max
+        self._answers: LRUCache[tuple[object, ...], bytes] = LRUCache(_ANSWERS_BYTES_MAX, getsizeof=len)
 
     async def CreateDraft(self, request: pb.CreateDraftRequest, caller: Caller) -> pb.CreateDraftResponse:
         """Save."""
@@ -39,22 +45,31 @@ class DraftServicer:
         result = await self._drafts.create_draft(caller, _save_request(request), changes)
         return codec.saved(result, self._epoch)
 
-    async def GetDraft(self, request: pb.GetDraftRequest, caller: Caller) -> pb.GetDraftResponse:
-        """Read a version."""
+    async def GetDraft(self, request: pb.GetDraftRequest, caller: Caller) -> bytes:
+        """Read a version: encoded once, since a version never changes; access is checked each time."""
         version = request.version_number if request.HasField("version_number") else None
         if version is not None and version < 1:
             raise InvalidArgument("version_number", "from 1")
         if len(request.fields) > _FIELDS_MAX:
             raise InvalidArgument("fields", f"at most {_FIELDS_MAX}")
-        found = await self._drafts.get(
-            caller,
-            request.project_id,
-            version_number=version,
-            draft_id=request.draft_id if request.HasField("draft_id") else None,
-            names=request.fields,
-            omit_content=request.omit_content,
-        )
-        return pb.GetDraftResponse(draft=codec.full_draft(found))
+        draft_id = request.draft_id if request.HasField("draft_id") else None
+        head_version = await self._drafts.head_version(caller, request.project_id)
+        key = (request.project_id, draft_id, version or head_version, request.omit_content, *request.fields)
+        answer = self._answers.get(key)
+        if answer is None:
+            found = await self._drafts.get(
+                caller,
+                request.project_id,
+                version_number=version,
+                draft_id=draft_id,
+                names=request.fields,
+                omit_content=request.omit_content,
+            )
+            answer = pb.GetDraftResponse(draft=codec.full_draft(found)).SerializeToString()
+            # Only if the head is still the one of the key.
+            if len(answer) <= _ANSWER_BYTES_MAX and found.draft.version_number == (version or head_version):
+                self._answers[key] = answer
+        return answer
 
     async def ListDrafts(self, request: pb.ListDraftsRequest, caller: Caller) -> pb.ListDraftsResponse:
         """List versions."""

@@ -23,8 +23,9 @@ def dump(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+@functools.lru_cache(maxsize=4096)
 def dump_principal(principal: Principal) -> str:
-    """A principal as JSON."""
+    """A principal as JSON. Cached, as ``load_principal``."""
     return dump(asdict(principal))
 
 

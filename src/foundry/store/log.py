@@ -7,6 +7,7 @@ committed to by ``SHA-256(0x02 || salt || text)`` and kept beside the chain, so 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from foundry import __version__
-from foundry.content.canonical import canonical_json
+from foundry.content.canonical import canonical_json, canonical_record, is_plain
 from foundry.domain.entry import Entry, Event, NewEntry, Value
 from foundry.domain.principal import Principal, PrincipalKind
 
@@ -42,7 +43,7 @@ def leaf_hash(entry_bytes: bytes) -> bytes:
 def seal(text: dict[str, str]) -> SealedText | None:
     """Salt an entry's free text; None when there is none."""
     shown = {key: value for key, value in text.items() if value}
-    return SealedText(os.urandom(32), canonical_json(shown)) if shown else None
+    return SealedText(os.urandom(32), canonical_record(shown)) if shown else None
 
 
 def chain(log: str, new: NewEntry, sequence: int, prev: bytes, time_us: int) -> tuple[Entry, SealedText | None]:
@@ -75,7 +76,8 @@ def chain(log: str, new: NewEntry, sequence: int, prev: bytes, time_us: int) -> 
     record |= {name: value for name, value in ids.items() if value}
     if sealed:
         record["text"] = "sha256:" + hashlib.sha256(b"\x02" + sealed.salt + sealed.text).hexdigest()
-    entry_bytes = canonical_json(record)
+    # Only the data is others' words; the rest of the record is known to be plain.
+    entry_bytes = canonical_record(record) if is_plain(new.data) else canonical_json(record)
     return Entry(log, sequence, time_us, new, entry_bytes, leaf_hash(entry_bytes)), sealed
 
 
@@ -120,7 +122,14 @@ def parse(log: str, sequence: int, entry_bytes: bytes, leaf: bytes, text: bytes 
 
 def iso_time(time_us: int) -> str:
     """RFC 3339 UTC with six decimals, always of the same length."""
-    return (_EPOCH + timedelta(microseconds=time_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    seconds, microseconds = divmod(time_us, 1_000_000)
+    return f"{_iso_seconds(seconds)}.{microseconds:06d}Z"
+
+
+@functools.lru_cache(maxsize=16)
+def _iso_seconds(seconds: int) -> str:
+    """Cached: the entries of one second share all but its fraction."""
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse_time_us(iso: str) -> int:

@@ -51,9 +51,12 @@ class WorkspaceMachine(SessionRules):
     # --- locks ---
 
     def _token(self, number: int) -> tuple[str, str, int]:
-        """A token of a lock that is held, or once in a while any that was ever issued: (field, session, token)."""
+        """A token as (field, session, token): of a lock that is held, or an older one of it, or any ever issued."""
         held = [(name, session_id, fence) for name, (session_id, fence) in self._model.held.items()]
-        return pick(held if held and number % 4 else self._model.tokens, number)
+        if not held or number % 4 == 0:
+            return pick(self._model.tokens, number)
+        name, session_id, fence = pick(held, number)
+        return name, session_id, fence - 1 if number % 4 == 1 and fence > 1 else fence
 
     @precondition(lambda self: self._tabs("attached"))
     @rule(number=picks, name=names)

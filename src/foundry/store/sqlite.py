@@ -50,7 +50,7 @@ class SqliteConnection:
             cached_statements=256,
             timeout=5.0,
         )
-        for pragma in ("foreign_keys = ON", "recursive_triggers = ON", "busy_timeout = 5000", "temp_store = MEMORY"):
+        for pragma in ("foreign_keys = ON", "recursive_triggers = ON", "busy_timeout = 5000", "cache_size = -32000"):
             self._driver.execute(f"PRAGMA {pragma}")
         if not read_only:
             self._driver.execute("PRAGMA journal_mode = WAL")

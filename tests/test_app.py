@@ -237,19 +237,34 @@ async def test_a_task_that_fails_takes_the_server_down(tmp_path: Path, terminate
     assert [name for name in open_files() if str(tmp_path) in name] == []
 
 
+@pytest.fixture
+def gone() -> Iterator[int]:
+    """A pipe whose reader is gone: whatever is written to it fails."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
 @pytest.mark.parametrize(("fails", "exit_code"), [(False, 0), (True, 1)])
-async def test_the_exit_code_tells_how_it_ended(tmp_path: Path, fails: bool, exit_code: int) -> None:
-    """0 after a clean stop; 1 after a failure, so that whoever supervises the process starts it again."""
+async def test_the_exit_code_tells_how_it_ended(tmp_path: Path, gone: int, fails: bool, exit_code: int) -> None:
+    """0 after a clean stop; 1 after a failure, so that whoever supervises the process starts it again.
+
+    Also when nobody reads its log: a log that cannot be written stops nothing and delays nothing.
+    """
     environment = os.environ | {"FOUNDRY_LIVENESS__IDLE_LIMIT_S": "1"}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _SERVE, str(tmp_path), stdout=-1, stderr=-1, env=environment
+        sys.executable, "-c", _SERVE, str(tmp_path), stdout=asyncio.subprocess.PIPE, stderr=gone, env=environment
     )
-    assert process.stdout is not None
-    ready = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
-    assert ready.startswith(b"foundry ready on 127.0.0.1:")
-    if fails:
-        spoil(tmp_path)
-    else:
-        process.send_signal(signal.SIGTERM)
-    await asyncio.wait_for(process.communicate(), PATIENCE_S)
-    assert process.returncode == exit_code
+    try:
+        assert process.stdout is not None
+        ready = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
+        assert ready.startswith(b"foundry ready on 127.0.0.1:")
+        if fails:
+            spoil(tmp_path)
+        else:
+            process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == exit_code
+    finally:
+        if process.returncode is None:
+            process.kill()

@@ -176,8 +176,8 @@ async def _supervised(work: Coroutine[Any, Any, None], failures: list[Exception]
     except asyncio.CancelledError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it was
-        _log.exception("server_task_failed")
         failures.append(error)
+        _log.exception("server_task_failed")
         signal.raise_signal(signal.SIGTERM)
 
 
@@ -229,6 +229,21 @@ async def _until_signal(settings: ServerSettings) -> None:
         _log.info("draining")
 
 
+class _Lines:
+    """A logger on standard error. A log that cannot be written, its disk full or its reader gone, stops nothing."""
+
+    def __init__(self, *_: object) -> None:
+        """See ``structlog.PrintLogger``; what is given are the names of loggers."""
+
+    def msg(self, line: str) -> None:
+        """Write a line."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
 def configure_logging(settings: ServerSettings) -> None:
     """Log to standard error: events by name with values, as lines for people or as JSON."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
@@ -248,7 +263,7 @@ def configure_logging(settings: ServerSettings) -> None:
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_Lines,
         cache_logger_on_first_use=True,
     )
     # Cancelled writes to clients that are gone are no news.

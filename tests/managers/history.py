@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from pathlib import Path
 
+import uvloop
+
 from foundry.domain.entry import INSTANCE_LOG, Entry
 from foundry.domain.errors import LockHeld
 from foundry.domain.project import Role
@@ -50,4 +52,6 @@ def told(directory: Path) -> list[Entry]:
             project_id = await live_through(workspace)
             return [*await workspace.log(INSTANCE_LOG), *await workspace.log(project_id)]
 
-    return asyncio.run(tell())
+    # With a factory the runner leaves the thread's current loop alone, which other tests may rely on.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(tell())

@@ -7,8 +7,8 @@ import contextlib
 import sqlite3
 import sys
 import uuid
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from subprocess import DEVNULL, PIPE, Popen
 from typing import ClassVar
 
 import grpc
@@ -37,11 +37,10 @@ class LossyBus(MemoryEventBus):
 
 
 @pytest.fixture(autouse=True)
-def bus(monkeypatch: pytest.MonkeyPatch) -> type[LossyBus]:
+def lossy_bus(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bus of the server; it loses nothing until told to."""
     monkeypatch.setattr(app, "MemoryEventBus", LossyBus)
     monkeypatch.setattr(LossyBus, "losing", frozenset())
-    return LossyBus
 
 
 @contextlib.contextmanager
@@ -135,13 +134,13 @@ async def test_an_open_that_fails_leaves_no_session_behind(tabs: Tabs, alice: Fo
 
 @with_settings(fanout={"replay_entries_max": 1})
 async def test_a_stream_that_cannot_be_written_ends_as_a_failure(
-    tabs: Tabs, alice: Foundry, project: str, bus: type[LossyBus], monkeypatch: pytest.MonkeyPatch
+    tabs: Tabs, alice: Foundry, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It needs a snapshot and there is none: INTERNAL, not a good end; and its lock is free."""
     tab = await tabs.open("bob", project)
     await tab.acquire("topology")
     with monkeypatch.context() as patched:
-        patched.setattr(bus, "losing", frozenset(Event))
+        patched.setattr(LossyBus, "losing", frozenset(Event))
         await alice.drafts.save(project, {"notes/a": "1"}, base_version=0)
     with _unreadable_fields(tabs.server):
         await alice.projects.update(project, description="What shows that something was lost.")
@@ -151,15 +150,15 @@ async def test_a_stream_that_cannot_be_written_ends_as_a_failure(
     assert [lock.field async for lock in alice.locks.list(project)] == []
 
 
-@pytest.mark.parametrize("lost", [Event.DRAFT_CREATED, Event.LOCK_ACQUIRED], ids=lambda event: str(event))
+@pytest.mark.parametrize("lost", [Event.DRAFT_CREATED, Event.LOCK_ACQUIRED], ids=str)
 async def test_what_the_bus_loses_is_read_from_the_log(
-    tabs: Tabs, alice: Foundry, project: str, bus: type[LossyBus], lost: Event, monkeypatch: pytest.MonkeyPatch
+    tabs: Tabs, alice: Foundry, project: str, lost: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bus only rings: every session gets every entry, once and in order."""
     watchers = [await tabs.open(subject, project) for subject in ("alice", "bob", "carol")]
     for version in range(4):
         # Lost every other time: a gap is mended, and what follows it is live again.
-        monkeypatch.setattr(bus, "losing", frozenset({lost} if version % 2 else ()))
+        monkeypatch.setattr(LossyBus, "losing", frozenset({lost} if version % 2 else ()))
         await alice.drafts.save(project, {"notes/a": f"{version}"}, base_version=version)
     last = (await watchers[0].command(heartbeat={})).position.sequence
     for watcher in watchers:
@@ -182,27 +181,25 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[tuple[asyncio.subprocess.Process, psutil.Process]]:
+def pool() -> Iterator[tuple[Popen[bytes], psutil.Process]]:
     """A process with a worker, and the worker."""
-    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", _POOL, stdout=PIPE)
-    assert parent.stdout
-    worker = psutil.Process(int(await asyncio.wait_for(parent.stdout.readline(), PATIENCE_S)))
-    yield parent, worker
-    with contextlib.suppress(ProcessLookupError):
-        parent.kill()
-    with contextlib.suppress(psutil.NoSuchProcess):
-        worker.kill()
-    await parent.wait()
+    with Popen([sys.executable, "-c", _POOL], stdout=PIPE, stderr=DEVNULL) as parent:
+        try:
+            assert parent.stdout
+            worker = psutil.Process(int(parent.stdout.readline()))
+            yield parent, worker
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
+        finally:
+            parent.kill()
 
 
-async def test_workers_end_with_a_server_that_is_killed(
-    pool: tuple[asyncio.subprocess.Process, psutil.Process],
-) -> None:
+def test_workers_end_with_a_server_that_is_killed(pool: tuple[Popen[bytes], psutil.Process]) -> None:
     """SIGKILL leaves no time to tell them."""
     parent, worker = pool
     parent.kill()
-    await asyncio.wait_for(parent.wait(), PATIENCE_S)
-    _, alive = await asyncio.to_thread(psutil.wait_procs, [worker], timeout=PATIENCE_S)
+    parent.wait(PATIENCE_S)
+    _, alive = psutil.wait_procs([worker], timeout=PATIENCE_S)
     assert alive == []
 
 

@@ -47,9 +47,12 @@ async def flaky(workspace: Workspace, tmp_path: Path) -> AsyncIterator[FlakyConn
     made.close()
 
 
-@pytest.fixture
-async def lane(workspace: Workspace, flaky: FlakyConnection) -> AsyncIterator[WriteLane]:
-    """A lane over the flaky connection."""
+@pytest.fixture(params=[1.0, -1.0], ids=["on the event loop", "in a thread"])
+async def lane(
+    workspace: Workspace, flaky: FlakyConnection, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[WriteLane]:
+    """A lane over the flaky connection; where its transactions run is measured, so here it is said."""
+    monkeypatch.setattr(lanes, "INLINE_SECONDS_MAX", request.param)
     made = WriteLane(flaky, workspace.clock, workspace.on_commit)
     made.start()
     yield made
@@ -65,22 +68,14 @@ async def written(lane: WriteLane, mark: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("inline_seconds", [1.0, -1.0], ids=["on the event loop", "in a thread"])
 @pytest.mark.parametrize("failing", [("COMMIT",), ("COMMIT", "ROLLBACK"), ("BEGIN IMMEDIATE",), ("RELEASE operation",)])
 async def test_the_lane_outlives_a_failing_disk(
-    workspace: Workspace,
-    lane: WriteLane,
-    flaky: FlakyConnection,
-    failing: tuple[str, ...],
-    inline_seconds: float,
-    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace, lane: WriteLane, flaky: FlakyConnection, failing: tuple[str, ...]
 ) -> None:
     """Whoever was in the failed batch is told to come back; at the latest the second one after it is served."""
-    monkeypatch.setattr(lanes, "INLINE_SECONDS_MAX", inline_seconds)
     assert await written(lane, "before")
     flaky.failing = failing
-    refused = await asyncio.gather(written(lane, "a"), written(lane, "b"))
-    assert refused == [False, False]
+    assert not any(await asyncio.gather(written(lane, "a"), written(lane, "b")))
     # A rollback that failed left the transaction open: one more batch pays for that.
     assert await written(lane, "c") is ("ROLLBACK" not in failing)
     assert await written(lane, "d")

@@ -9,8 +9,9 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tests.stories.gag import relay_to
 from tests.stories.log_replay import check_chain, read_log, verified_replay
-from tests.stories.processes import Child
+from tests.stories.processes import PATIENCE_S, Child
 from tests.support import project_with
 
 if TYPE_CHECKING:
@@ -18,23 +19,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foundry.client import Foundry
+    from tests.stories.gag import Relay
     from tests.stories.processes import ServerProcess
 
-PROCESSES = 4
+#: Client processes, and how many of them stop hearing the server a moment before it dies: what they ask for is
+#: committed and not acknowledged.
+PROCESSES, DEAF = 4, 2
 #: Saves of each process that are acknowledged before the server is killed, and after it is back.
 ACKNOWLEDGED_BEFORE, ACKNOWLEDGED_AFTER = 100, 25
 
 
 class Saver(Child):
-    """A client process that saves on one field by stream and on another one by calls; see ``saver.py``."""
+    """A client process that saves on one field by stream and on others by calls; see ``saver.py``."""
 
     def __init__(self, number: int, log: Path) -> None:
         super().__init__("-m", "tests.stories.saver", log=log)
         self.fields = {f"by_stream/{number}": "stream", f"by_calls/{number}": "unary"}
 
-    async def begin(self, server: ServerProcess, token: str, project_id: str) -> None:
+    async def begin(self, target: str, token: str, project_id: str) -> None:
         """Let it work."""
-        await self.write(target=server.address, token=token, project_id=project_id, fields=self.fields)
+        await self.write(target=target, token=token, project_id=project_id, fields=self.fields)
 
     async def until(self, key: str, wanted: int) -> None:
         """Wait until it has said this so often, counted from the beginning."""
@@ -59,19 +63,26 @@ async def test_a_killed_server_comes_back_with_everything_it_acknowledged(served
     """SIGKILL of the server under load, and a new one on the same data and address.
 
     Every acknowledged save is there, under its number and with its content; versions are contiguous; the log's chain is
-    whole. Sessions come back RESUMED with their locks under the same fences. A save that was repeated under its request
-    id, because nobody knew whether it had happened, happened once.
+    whole. Sessions come back RESUMED with their locks under the same fences. A save that is repeated under its request
+    id, because nobody knew whether it had happened, happens once, and the answer is what it was the first time.
     """
     token = await served.token("alice", "Alice A.")
-    async with await served.connect("alice") as alice, contextlib.AsyncExitStack() as stack:
+    async with (
+        await served.connect("alice") as alice,
+        relay_to(served.address) as relay,
+        contextlib.AsyncExitStack() as stack,
+    ):
         project_id = await project_with(alice)
         log = served.data_dir.with_suffix(".saver.log")
         savers = [await stack.enter_async_context(Saver(number, log)) for number in range(PROCESSES)]
         for saver in savers:
-            await saver.begin(served, token, project_id)
+            target = relay.address if saver in savers[:DEAF] else served.address
+            await saver.begin(target, token, project_id)
         await asyncio.gather(*(saver.until("ack", ACKNOWLEDGED_BEFORE) for saver in savers))
+        in_doubt = await _gag(alice, project_id, relay, savers[:DEAF])
 
         await served.kill()
+        relay.gagged = False
         await asyncio.gather(*(saver.until("unacknowledged", 1) for saver in savers))
         # How long a client may take to come back depends on chance; here nobody is to be too late.
         await stack.enter_async_context(served.again(FOUNDRY_LIVENESS__RESTART_GRACE_S="60"))
@@ -82,9 +93,27 @@ async def test_a_killed_server_comes_back_with_everything_it_acknowledged(served
         await asyncio.gather(*(saver.until("ack", wanted[saver]) for saver in savers))
         await asyncio.gather(*(saver.stop() for saver in savers))
 
-        await _everything_acknowledged_is_there(alice, project_id, said(savers, "ack"))
+        acks = said(savers, "ack")
+        assert in_doubt.items() <= {ack["text"]: ack["ack"] for ack in acks}.items()
+        await _everything_acknowledged_is_there(alice, project_id, acks)
         await _nothing_happened_twice(alice, project_id, savers)
         await _sessions_kept_their_locks(alice, project_id, savers)
+
+
+async def _gag(alice: Foundry, project_id: str, relay: Relay, deaf: list[Saver]) -> dict[str, int]:
+    """Keep the answers back until the last call of each deaf process is committed; returns their texts and versions."""
+    committed: dict[str, int] = {}
+    async with alice.session(project_id) as watching, asyncio.timeout(PATIENCE_S):
+        events = watching.events()
+        relay.gagged = True
+        async for event in events:
+            created = event.entry.draft_created
+            committed |= {change.after_sha256: created.version_number for change in created.changed_fields}
+            last = [saver.said("tried")[-1]["text"] for saver in deaf]
+            versions = {text: committed.get(hashlib.sha256(text.encode()).hexdigest(), 0) for text in last}
+            if all(versions.values()) and not versions.keys() & {ack["text"] for ack in said(deaf, "ack")}:
+                return versions
+    raise AssertionError("the session ended")
 
 
 async def _everything_acknowledged_is_there(alice: Foundry, project_id: str, acks: list[dict[str, Any]]) -> None:

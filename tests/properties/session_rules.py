@@ -50,8 +50,12 @@ class SessionRules(RuleBasedStateMachine):
         self._model = Model()
         self._streams: dict[str, RawStream] = {}
         self._project_id = self._run(world.project())
-        self._watcher = world.stream(OWNER)
-        self._run(self._watcher.open(self._project_id))
+        self._watcher = self._run(self._watching())
+
+    async def _watching(self) -> RawStream:
+        stream = self._world.stream(OWNER)
+        await stream.open(self._project_id)
+        return stream
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._world.run(work)

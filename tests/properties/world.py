@@ -60,7 +60,7 @@ class World:
         return await project_with(self.clients[OWNER], *EDITORS)
 
     def stream(self, who: str) -> RawStream:
-        """A stream that is not open yet."""
+        """A stream that is not open yet; to be called while the loop runs."""
         return RawStream(self._channel, self._tokens[who])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from coreason.foundry.v1 import draft_pb2, lock_pb2, session_command_pb2
-from foundry.client import NotFound
+from foundry.client import FoundryError, NotFound
 from tests.properties.model import NAMES, Save, Tab
 from tests.properties.session_rules import SessionRules, outcome_of, people, pick, picks
 from tests.properties.world import OWNER, PEOPLE, World
@@ -282,7 +283,7 @@ class WorkspaceMachine(SessionRules):
     async def _hang_up(self) -> None:
         for stream in (*self._streams.values(), self._watcher):
             stream.drop()
-            with contextlib.suppress(BaseException):
+            with contextlib.suppress(FoundryError, asyncio.CancelledError):
                 await stream.ended()
 
 

@@ -58,7 +58,8 @@ def channel_options() -> list[tuple[str, Any]]:
         # A session may be quiet for long; by default the core stops to ask after two pings without data.
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 500),
-        ("grpc.max_reconnect_backoff_ms", 10_000),
+        # Short, since sessions back off by themselves, and a restarted server keeps their locks for 12 s only.
+        ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
         ("grpc.enable_retries", 1),
         ("grpc.service_config", json.dumps(service_config())),

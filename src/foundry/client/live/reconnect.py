@@ -14,6 +14,11 @@ from foundry.client.errors import FoundryError, Unavailable
 BASE_S: Final = 0.5
 CAP_S: Final = 30.0
 
+#: A server keeps the locks of lost sessions for 12 s after its restart, so the first attempts stay close enough
+#: together to be among them: windows of at most this many seconds, for this many attempts.
+EARLY_CAP_S: Final = 4.0
+EARLY_ATTEMPTS: Final = 8
+
 #: A stream that lasted this long was healthy: the back-off starts anew. Earlier, a crash loop would hammer the server.
 HEALTHY_S: Final = 30.0
 
@@ -66,7 +71,7 @@ class Reconnect:
     ) -> float:
         """Return how many seconds to wait before the next attempt.
 
-        Full jitter: at random within a window that doubles with each failure.
+        Full jitter: at random within a window that doubles with each failure, up to 4 s at first and 30 s later.
 
         Args:
             error: Why the stream ended; None for OK without having been asked to.
@@ -93,9 +98,14 @@ class Reconnect:
         if error.reason == "GOING_AWAY" and self._failures == 0:
             self._failures = 1
             return self.within(error.retry_after_s or 0.0)
-        window = min(CAP_S, BASE_S * 2.0 ** min(self._failures, 16))
+        window = self._window_s()
         self._failures += 1
         return (error.retry_after_s or 0.0) + window * self._jitter()
+
+    def _window_s(self) -> float:
+        if self._failures < EARLY_ATTEMPTS:
+            return min(EARLY_CAP_S, BASE_S * 2.0**self._failures)
+        return min(CAP_S, EARLY_CAP_S * 2.0 ** min(self._failures - EARLY_ATTEMPTS + 1, 16))
 
     def _is_final(self, error: FoundryError) -> bool:
         if error.reason in _FINAL_REASONS or error.code in _FINAL_CODES:

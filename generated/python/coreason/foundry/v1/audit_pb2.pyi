@@ -773,7 +773,7 @@ class ListEntriesRequest(_message.Message):
     project_id: _builtins.str
     """Project whose log to read, or `instance`."""
     page_size: _builtins.int
-    """Entries per page, 0 for 50, at most 1,000."""
+    """Entries per page, 0 for 50, at most 1,000; fewer come when they would not fit into 3 MiB."""
     page_token: _builtins.str
     """Token of the page, from the answer before; bound to the filters."""
     after_sequence: _builtins.int

@@ -548,7 +548,7 @@ class ListDraftsRequest(_message.Message):
     project_id: _builtins.str
     """Project to read."""
     page_size: _builtins.int
-    """Versions per page, 0 for 50, at most 1,000."""
+    """Versions per page, 0 for 50, at most 1,000; fewer come when they would not fit into 3 MiB."""
     page_token: _builtins.str
     """Token of the page, from the answer before; bound to the filters."""
     author: _builtins.str

@@ -461,7 +461,7 @@ class ListProjectsRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     SHOW_ARCHIVED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Projects per page, 0 for 50, at most 1,000."""
+    """Projects per page, 0 for 50, at most 1,000; fewer come when they would not fit into 3 MiB."""
     page_token: _builtins.str
     """Token of the page, from the answer before; bound to the filters."""
     name_contains: _builtins.str

@@ -66,7 +66,7 @@ class Load:
 
     async def operate(self, client: int) -> None:
         """Do one operation as the given client, counted from 0."""
-        raise NotImplementedError
+        raise NotImplementedError  # every load has its own
 
     async def round(self, seconds: float, operations_max: int = 1_000_000) -> Round:
         """Run all clients for a time, or until so many operations were begun."""

@@ -67,7 +67,7 @@ def _follow(output: Output, read: Callable[[int], Iterator[LogEntry]], after: in
             else:
                 output.show(events.line(entry))
             after = entry.position.sequence
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # polled: a listening session would itself be an entry
 
 
 def _verify(output: Output, foundry: SyncFoundry, project_id: str) -> None:

@@ -174,7 +174,7 @@ class SyncService:
                 delay = attempts.delay_after(error)
             else:
                 return call.result(response)
-            time.sleep(delay)
+            time.sleep(delay)  # the back-off of a plain, blocking client
 
     def _pages(self, listing: Pages[_R, _T]) -> Iterator[_T]:
         call: Unary[_R, _R] | None = listing.first()

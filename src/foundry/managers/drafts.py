@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from foundry.content import Change as DeltaChange
-from foundry.content import Pair, TextDelta, check_content, compare_all, default_kind, default_media_type
+from foundry.content import Pair, check_content, compare_all, default_kind, default_media_type
 from foundry.domain.access import Action, check_access, check_content_open
 from foundry.domain.draft import Change, DraftOrigin, NewContent, SaveResult
 from foundry.domain.errors import ContentTooLarge, InvalidArgument, InvalidContent, NotFound
 from foundry.domain.field import SCRATCHPAD, FieldKind, FieldValue, check_field_name
 from foundry.managers.access import readable
+from foundry.managers.comparing import FieldDelta, delta, same, size
 from foundry.managers.saving import SaveCommand, decide_save
 from foundry.store.needs import Needs
 from foundry.store.requests import request_key
@@ -69,16 +69,6 @@ class SaveRequest:
     reason: str = ""
     request_id: str = ""
     validate_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class FieldDelta:
-    """How one field differs between two versions; hashes are empty where it is absent."""
-
-    field: str
-    before_sha256: str
-    after_sha256: str
-    text: TextDelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +159,7 @@ class DraftManager:
         changes = []
         for name in wanted:
             old, new = states[name].content, source.get(name)
-            if _same(old, new) and name not in request.tokens:
+            if same(old, new) and name not in request.tokens:
                 continue
             content = NewContent(new.kind, new.media_type, new.sha256, new.size) if new else None
             changes.append(Change(name, content))
@@ -256,7 +246,7 @@ class DraftManager:
             sha256 = hashlib.sha256(content).hexdigest()
         stored = None if change.content is None else content
         new = NewContent(kind, media_type, sha256, len(content), stored)
-        if old and _same(old, new):  # it was checked when it came in
+        if old and same(old, new):  # it was checked when it came in
             return new, None
         problem = await self._workers.run(len(content), _check, change.field, kind, media_type, content)
         return new, InvalidContent(*problem) if problem else None
@@ -349,40 +339,22 @@ class DraftManager:
             sides.append({digest.name: digest for digest in digests})
         before, after = sides
         wanted = set(names) or before.keys() | after.keys()
-        differing = sorted(name for name in wanted if not _same(before.get(name), after.get(name)))
+        differing = sorted(name for name in wanted if not same(before.get(name), after.get(name)))
         pairs, left = [], _COMPARED_BYTES_MAX
         for name in differing:
-            size = _size(before.get(name)) + _size(after.get(name))
-            if size <= left:
-                left -= size
+            size_bytes = size(before.get(name)) + size(after.get(name))
+            if size_bytes <= left:
+                left -= size_bytes
                 pairs.append(await self._pair(project_id, name, before.get(name), after.get(name)))
         weight = (_COMPARED_BYTES_MAX - left) * _DIFF_WEIGHT
         compared = await self._workers.run(weight, compare_all, pairs, context_lines=context_lines)
         texts = {pair.name: text for pair, text in zip(pairs, compared, strict=True)}
-        return [_delta(name, before.get(name), after.get(name), texts.get(name)) for name in differing]
+        return [delta(name, before.get(name), after.get(name), texts.get(name)) for name in differing]
 
     async def _pair(self, project_id: str, name: str, old: FieldDigest | None, new: FieldDigest | None) -> Pair:
         before = (await self._value(project_id, old)).content if old else None
         after = (await self._value(project_id, new)).content if new else None
         return Pair(name, before, after)
-
-
-def _size(digest: FieldDigest | None) -> int:
-    return digest.size if digest else 0
-
-
-def _delta(name: str, old: FieldDigest | None, new: FieldDigest | None, text: TextDelta | None) -> FieldDelta:
-    """A field's delta; without text when there was too much to compare."""
-    if text is None:
-        change = DeltaChange.MODIFIED if old and new else DeltaChange.ADDED if new else DeltaChange.REMOVED
-        text = TextDelta(change, truncated=True)
-    return FieldDelta(name, old.sha256 if old else "", new.sha256 if new else "", text)
-
-
-def _same(old: FieldDigest | None, new: FieldDigest | NewContent | None) -> bool:
-    if old is None or new is None:
-        return old is new
-    return (old.sha256, old.kind, old.media_type) == (new.sha256, new.kind, new.media_type)
 
 
 def _check(field: str, kind: FieldKind, media_type: str, content: bytes) -> tuple[str, str, int, int] | None:

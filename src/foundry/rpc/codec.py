@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from foundry.domain.principal import Principal
     from foundry.domain.project import Member, Policy, Project
     from foundry.domain.session import Position, Session
-    from foundry.managers.drafts import FieldDelta, FullDraft
+    from foundry.managers.comparing import FieldDelta
+    from foundry.managers.drafts import FullDraft
 
 KIND = {kind: types_pb2.PrincipalKind.Value(f"PRINCIPAL_KIND_{kind.value}") for kind in PrincipalKind}
 STATE = {state: project_pb2.ProjectState.Value(f"PROJECT_STATE_{state.value}") for state in ProjectState}

@@ -22,16 +22,18 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from coreason.foundry.v1 import comment_pb2 as coreason_dot_foundry_dot_v1_dot_comment__pb2
 from coreason.foundry.v1 import draft_pb2 as coreason_dot_foundry_dot_v1_dot_draft__pb2
 from coreason.foundry.v1 import lock_pb2 as coreason_dot_foundry_dot_v1_dot_lock__pb2
 from coreason.foundry.v1 import project_pb2 as coreason_dot_foundry_dot_v1_dot_project__pb2
+from coreason.foundry.v1 import run_pb2 as coreason_dot_foundry_dot_v1_dot_run__pb2
 from coreason.foundry.v1 import types_pb2 as coreason_dot_foundry_dot_v1_dot_types__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63oreason/foundry/v1/audit.proto\x12\x13\x63oreason.foundry.v1\x1a\x1f\x63oreason/foundry/v1/draft.proto\x1a\x1e\x63oreason/foundry/v1/lock.proto\x1a!coreason/foundry/v1/project.proto\x1a\x1f\x63oreason/foundry/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\n\n\x08LogEntry\x12/\n\x08position\x18\x01 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x1e.coreason.foundry.v1.Principal\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12>\n\x0fproject_created\x18\x07 \x01(\x0b\x32#.coreason.foundry.v1.ProjectCreatedH\x00\x12>\n\x0fproject_updated\x18\x08 \x01(\x0b\x32#.coreason.foundry.v1.ProjectUpdatedH\x00\x12@\n\x10project_archived\x18\t \x01(\x0b\x32$.coreason.foundry.v1.ProjectArchivedH\x00\x12\x44\n\x12project_unarchived\x18\n \x01(\x0b\x32&.coreason.foundry.v1.ProjectUnarchivedH\x00\x12\x34\n\nmember_set\x18\x0b \x01(\x0b\x32\x1e.coreason.foundry.v1.MemberSetH\x00\x12<\n\x0emember_removed\x18\x0c \x01(\x0b\x32\".coreason.foundry.v1.MemberRemovedH\x00\x12<\n\x0epolicy_changed\x18\r \x01(\x0b\x32\".coreason.foundry.v1.PolicyChangedH\x00\x12<\n\x0esession_opened\x18\x0e \x01(\x0b\x32\".coreason.foundry.v1.SessionOpenedH\x00\x12>\n\x0fsession_resumed\x18\x0f \x01(\x0b\x32#.coreason.foundry.v1.SessionResumedH\x00\x12<\n\x0esession_closed\x18\x10 \x01(\x0b\x32\".coreason.foundry.v1.SessionClosedH\x00\x12:\n\rlock_acquired\x18\x11 \x01(\x0b\x32!.coreason.foundry.v1.LockAcquiredH\x00\x12:\n\rlock_released\x18\x12 \x01(\x0b\x32!.coreason.foundry.v1.LockReleasedH\x00\x12\x36\n\x0block_denied\x18\x13 \x01(\x0b\x32\x1f.coreason.foundry.v1.LockDeniedH\x00\x12:\n\rdraft_created\x18\x14 \x01(\x0b\x32!.coreason.foundry.v1.DraftCreatedH\x00\x12\x36\n\x0blog_genesis\x18\x15 \x01(\x0b\x32\x1f.coreason.foundry.v1.LogGenesisH\x00\x12J\n\x15\x61uthentication_failed\x18\x16 \x01(\x0b\x32).coreason.foundry.v1.AuthenticationFailedH\x00\x12\x42\n\x11migration_applied\x18\x17 \x01(\x0b\x32%.coreason.foundry.v1.MigrationAppliedH\x00\x12\x13\n\x0b\x65ntry_bytes\x18\x18 \x01(\x0c\x12\x0c\n\x04leaf\x18\x19 \x01(\x0c\x42\t\n\x07payload\"2\n\x0eProjectCreated\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"/\n\x0eProjectUpdated\x12\x0f\n\x07\x63hanged\x18\x01 \x03(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x11\n\x0fProjectArchived\"\x13\n\x11ProjectUnarchived\"q\n\tMemberSet\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12)\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0e\x32\x19.coreason.foundry.v1.Role\x12(\n\x05\x61\x66ter\x18\x03 \x01(\x0e\x32\x19.coreason.foundry.v1.Role\"K\n\rMemberRemoved\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12)\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0e\x32\x19.coreason.foundry.v1.Role\"h\n\rPolicyChanged\x12+\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32\x1b.coreason.foundry.v1.Policy\x12*\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x1b.coreason.foundry.v1.Policy\"q\n\rSessionOpened\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12/\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1f.coreason.foundry.v1.ClientInfo\x12\x0c\n\x04peer\x18\x03 \x01(\t\x12\r\n\x05unary\x18\x04 \x01(\x08\"H\n\x0eSessionResumed\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x14\n\x0cstream_epoch\x18\x02 \x01(\x03\x12\x0c\n\x04peer\x18\x03 \x01(\t\"s\n\rSessionClosed\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12=\n\x0c\x63lose_reason\x18\x03 \x01(\x0e\x32\'.coreason.foundry.v1.SessionCloseReason\"Y\n\x0cLockAcquired\x12\x0f\n\x07lock_id\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x15\n\rfencing_token\x18\x04 \x01(\x03\"\xa9\x01\n\x0cLockReleased\x12\x0f\n\x07lock_id\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x15\n\rfencing_token\x18\x04 \x01(\x03\x12>\n\x0erelease_reason\x18\x05 \x01(\x0e\x32&.coreason.foundry.v1.LockReleaseReason\x12\x0e\n\x06holder\x18\x06 \x01(\t\"N\n\nLockDenied\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x11\n\twindow_ms\x18\x03 \x01(\x03\x12\x0f\n\x07subject\x18\x04 \x01(\t\"\xe6\x01\n\x0c\x44raftCreated\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x16\n\x0eversion_number\x18\x02 \x01(\x03\x12\x30\n\x06origin\x18\x03 \x01(\x0e\x32 .coreason.foundry.v1.DraftOrigin\x12\x16\n\x0esource_version\x18\x04 \x01(\x03\x12\x16\n\x0e\x63ontent_sha256\x18\x05 \x01(\t\x12\x39\n\x0e\x63hanged_fields\x18\x06 \x03(\x0b\x32!.coreason.foundry.v1.ChangedField\x12\x0f\n\x07message\x18\x07 \x01(\t\"R\n\nLogGenesis\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\x03\x12\x0c\n\x04hash\x18\x02 \x01(\t\x12\x11\n\tcanonical\x18\x03 \x01(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\"G\n\x14\x41uthenticationFailed\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x11\n\twindow_ms\x18\x02 \x01(\x03\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\"3\n\x10MigrationApplied\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\r\n\x05\x62uild\x18\x02 \x01(\t\"\x8c\x01\n\x12ListEntriesRequest\x12\x18\n\nproject_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x04 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x05 \x03(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\"\x8b\x01\n\x13ListEntriesResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.coreason.foundry.v1.LogEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12+\n\x04head\x18\x03 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position*\xa8\x03\n\x12SessionCloseReason\x12$\n SESSION_CLOSE_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSESSION_CLOSE_REASON_LEAVE\x10\x01\x12$\n SESSION_CLOSE_REASON_STREAM_GONE\x10\x02\x12\"\n\x1eSESSION_CLOSE_REASON_HEARTBEAT\x10\x03\x12#\n\x1fSESSION_CLOSE_REASON_SUPERSEDED\x10\x04\x12&\n\"SESSION_CLOSE_REASON_TOKEN_EXPIRED\x10\x05\x12\x1e\n\x1aSESSION_CLOSE_REASON_ENDED\x10\x06\x12$\n SESSION_CLOSE_REASON_ACCESS_LOST\x10\x07\x12&\n\"SESSION_CLOSE_REASON_SLOW_CONSUMER\x10\x08\x12\'\n#SESSION_CLOSE_REASON_SERVER_RESTART\x10\t\x12\x1e\n\x1aSESSION_CLOSE_REASON_UNARY\x10\n2\x9f\x01\n\x0c\x41uditService\x12\x8e\x01\n\x0bListEntries\x12\'.coreason.foundry.v1.ListEntriesRequest\x1a(.coreason.foundry.v1.ListEntriesResponse\",\x90\x02\x01\x82\xd3\xe4\x93\x02#\x12!/v1/projects/{project_id}/entriesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63oreason/foundry/v1/audit.proto\x12\x13\x63oreason.foundry.v1\x1a!coreason/foundry/v1/comment.proto\x1a\x1f\x63oreason/foundry/v1/draft.proto\x1a\x1e\x63oreason/foundry/v1/lock.proto\x1a!coreason/foundry/v1/project.proto\x1a\x1d\x63oreason/foundry/v1/run.proto\x1a\x1f\x63oreason/foundry/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe5\x0f\n\x08LogEntry\x12/\n\x08position\x18\x01 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x1e.coreason.foundry.v1.Principal\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12>\n\x0fproject_created\x18\x07 \x01(\x0b\x32#.coreason.foundry.v1.ProjectCreatedH\x00\x12>\n\x0fproject_updated\x18\x08 \x01(\x0b\x32#.coreason.foundry.v1.ProjectUpdatedH\x00\x12@\n\x10project_archived\x18\t \x01(\x0b\x32$.coreason.foundry.v1.ProjectArchivedH\x00\x12\x44\n\x12project_unarchived\x18\n \x01(\x0b\x32&.coreason.foundry.v1.ProjectUnarchivedH\x00\x12\x34\n\nmember_set\x18\x0b \x01(\x0b\x32\x1e.coreason.foundry.v1.MemberSetH\x00\x12<\n\x0emember_removed\x18\x0c \x01(\x0b\x32\".coreason.foundry.v1.MemberRemovedH\x00\x12<\n\x0epolicy_changed\x18\r \x01(\x0b\x32\".coreason.foundry.v1.PolicyChangedH\x00\x12<\n\x0esession_opened\x18\x0e \x01(\x0b\x32\".coreason.foundry.v1.SessionOpenedH\x00\x12>\n\x0fsession_resumed\x18\x0f \x01(\x0b\x32#.coreason.foundry.v1.SessionResumedH\x00\x12<\n\x0esession_closed\x18\x10 \x01(\x0b\x32\".coreason.foundry.v1.SessionClosedH\x00\x12:\n\rlock_acquired\x18\x11 \x01(\x0b\x32!.coreason.foundry.v1.LockAcquiredH\x00\x12:\n\rlock_released\x18\x12 \x01(\x0b\x32!.coreason.foundry.v1.LockReleasedH\x00\x12\x36\n\x0block_denied\x18\x13 \x01(\x0b\x32\x1f.coreason.foundry.v1.LockDeniedH\x00\x12:\n\rdraft_created\x18\x14 \x01(\x0b\x32!.coreason.foundry.v1.DraftCreatedH\x00\x12\x36\n\x0blog_genesis\x18\x15 \x01(\x0b\x32\x1f.coreason.foundry.v1.LogGenesisH\x00\x12J\n\x15\x61uthentication_failed\x18\x16 \x01(\x0b\x32).coreason.foundry.v1.AuthenticationFailedH\x00\x12\x42\n\x11migration_applied\x18\x17 \x01(\x0b\x32%.coreason.foundry.v1.MigrationAppliedH\x00\x12>\n\x0f\x63omment_created\x18\x1a \x01(\x0b\x32#.coreason.foundry.v1.CommentCreatedH\x00\x12>\n\x0f\x63omment_updated\x18\x1b \x01(\x0b\x32#.coreason.foundry.v1.CommentUpdatedH\x00\x12>\n\x0f\x63omment_deleted\x18\x1c \x01(\x0b\x32#.coreason.foundry.v1.CommentDeletedH\x00\x12I\n\x15\x63omment_state_changed\x18\x1d \x01(\x0b\x32(.coreason.foundry.v1.CommentStateChangedH\x00\x12\x36\n\x0brun_started\x18\x1e \x01(\x0b\x32\x1f.coreason.foundry.v1.RunStartedH\x00\x12\x38\n\x0crun_finished\x18\x1f \x01(\x0b\x32 .coreason.foundry.v1.RunFinishedH\x00\x12<\n\x0e\x61ssay_exported\x18  \x01(\x0b\x32\".coreason.foundry.v1.AssayExportedH\x00\x12@\n\x10\x66reeze_requested\x18! \x01(\x0b\x32$.coreason.foundry.v1.FreezeRequestedH\x00\x12<\n\x0eproject_frozen\x18\" \x01(\x0b\x32\".coreason.foundry.v1.ProjectFrozenH\x00\x12>\n\x0f\x62undle_exported\x18# \x01(\x0b\x32#.coreason.foundry.v1.BundleExportedH\x00\x12@\n\x10revision_started\x18$ \x01(\x0b\x32$.coreason.foundry.v1.RevisionStartedH\x00\x12\x13\n\x0b\x65ntry_bytes\x18\x18 \x01(\x0c\x12\x0c\n\x04leaf\x18\x19 \x01(\x0c\x42\t\n\x07payload\"s\n\x0eProjectCreated\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1e\n\x16revision_of_project_id\x18\x03 \x01(\t\x12\x1f\n\x17revision_of_fingerprint\x18\x04 \x01(\t\"/\n\x0eProjectUpdated\x12\x0f\n\x07\x63hanged\x18\x01 \x03(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x11\n\x0fProjectArchived\"\x13\n\x11ProjectUnarchived\"q\n\tMemberSet\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12)\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0e\x32\x19.coreason.foundry.v1.Role\x12(\n\x05\x61\x66ter\x18\x03 \x01(\x0e\x32\x19.coreason.foundry.v1.Role\"K\n\rMemberRemoved\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12)\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0e\x32\x19.coreason.foundry.v1.Role\"h\n\rPolicyChanged\x12+\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32\x1b.coreason.foundry.v1.Policy\x12*\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x1b.coreason.foundry.v1.Policy\"q\n\rSessionOpened\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12/\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1f.coreason.foundry.v1.ClientInfo\x12\x0c\n\x04peer\x18\x03 \x01(\t\x12\r\n\x05unary\x18\x04 \x01(\x08\"H\n\x0eSessionResumed\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x14\n\x0cstream_epoch\x18\x02 \x01(\x03\x12\x0c\n\x04peer\x18\x03 \x01(\t\"s\n\rSessionClosed\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12=\n\x0c\x63lose_reason\x18\x03 \x01(\x0e\x32\'.coreason.foundry.v1.SessionCloseReason\"Y\n\x0cLockAcquired\x12\x0f\n\x07lock_id\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x15\n\rfencing_token\x18\x04 \x01(\x03\"\xa9\x01\n\x0cLockReleased\x12\x0f\n\x07lock_id\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x15\n\rfencing_token\x18\x04 \x01(\x03\x12>\n\x0erelease_reason\x18\x05 \x01(\x0e\x32&.coreason.foundry.v1.LockReleaseReason\x12\x0e\n\x06holder\x18\x06 \x01(\t\"N\n\nLockDenied\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x11\n\twindow_ms\x18\x03 \x01(\x03\x12\x0f\n\x07subject\x18\x04 \x01(\t\"\xe6\x01\n\x0c\x44raftCreated\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x16\n\x0eversion_number\x18\x02 \x01(\x03\x12\x30\n\x06origin\x18\x03 \x01(\x0e\x32 .coreason.foundry.v1.DraftOrigin\x12\x16\n\x0esource_version\x18\x04 \x01(\x03\x12\x16\n\x0e\x63ontent_sha256\x18\x05 \x01(\t\x12\x39\n\x0e\x63hanged_fields\x18\x06 \x03(\x0b\x32!.coreason.foundry.v1.ChangedField\x12\x0f\n\x07message\x18\x07 \x01(\t\"R\n\nLogGenesis\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\x03\x12\x0c\n\x04hash\x18\x02 \x01(\t\x12\x11\n\tcanonical\x18\x03 \x01(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\"G\n\x14\x41uthenticationFailed\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x11\n\twindow_ms\x18\x02 \x01(\x03\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\"3\n\x10MigrationApplied\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\r\n\x05\x62uild\x18\x02 \x01(\t\"\xf3\x01\n\x0e\x43ommentCreated\x12\x12\n\ncomment_id\x18\x01 \x01(\t\x12\x19\n\x11parent_comment_id\x18\x02 \x01(\t\x12.\n\x04kind\x18\x03 \x01(\x0e\x32 .coreason.foundry.v1.CommentKind\x12\x16\n\x0eversion_number\x18\x04 \x01(\x03\x12\r\n\x05\x66ield\x18\x05 \x01(\t\x12\x12\n\nstart_line\x18\x06 \x01(\x05\x12\x10\n\x08\x65nd_line\x18\x07 \x01(\x05\x12\x10\n\x08\x61ssignee\x18\x08 \x01(\t\x12\x0e\n\x06run_id\x18\t \x01(\t\x12\x13\n\x0btext_sha256\x18\n \x01(\t\"\\\n\x0e\x43ommentUpdated\x12\x12\n\ncomment_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x02 \x03(\t\x12\x10\n\x08\x61ssignee\x18\x03 \x01(\t\x12\x13\n\x0btext_sha256\x18\x04 \x01(\t\"4\n\x0e\x43ommentDeleted\x12\x12\n\ncomment_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t\"\x8e\x01\n\x13\x43ommentStateChanged\x12\x12\n\ncomment_id\x18\x01 \x01(\t\x12\x31\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0e\x32!.coreason.foundry.v1.CommentState\x12\x30\n\x05\x61\x66ter\x18\x03 \x01(\x0e\x32!.coreason.foundry.v1.CommentState\"n\n\nRunStarted\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0eversion_number\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ontent_sha256\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x0f\n\x07harness\x18\x05 \x01(\t\"\x9c\x01\n\x0bRunFinished\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.coreason.foundry.v1.RunState\x12\x12\n\nline_count\x18\x03 \x01(\x03\x12\x12\n\nlog_sha256\x18\x04 \x01(\t\x12\x16\n\x0eresults_sha256\x18\x05 \x01(\t\x12\x0f\n\x07starter\x18\x06 \x01(\t\"W\n\rAssayExported\x12\x16\n\x0eversion_number\x18\x01 \x01(\x03\x12\x16\n\x0e\x63ontent_sha256\x18\x02 \x01(\t\x12\x16\n\x0epayload_sha256\x18\x03 \x01(\t\"Q\n\x0f\x46reezeRequested\x12\x11\n\tfreeze_id\x18\x01 \x01(\t\x12\x16\n\x0eversion_number\x18\x02 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\"g\n\rProjectFrozen\x12\x11\n\tfreeze_id\x18\x01 \x01(\t\x12\x16\n\x0eversion_number\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ontent_sha256\x18\x03 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\"Q\n\x0e\x42undleExported\x12\x11\n\tfreeze_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x03 \x01(\t\"[\n\x0fRevisionStarted\x12\x1b\n\x13revision_project_id\x18\x01 \x01(\t\x12\x16\n\x0eversion_number\x18\x02 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\"\x8c\x01\n\x12ListEntriesRequest\x12\x18\n\nproject_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x04 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x05 \x03(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\"\x8b\x01\n\x13ListEntriesResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.coreason.foundry.v1.LogEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12+\n\x04head\x18\x03 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position*\xa8\x03\n\x12SessionCloseReason\x12$\n SESSION_CLOSE_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSESSION_CLOSE_REASON_LEAVE\x10\x01\x12$\n SESSION_CLOSE_REASON_STREAM_GONE\x10\x02\x12\"\n\x1eSESSION_CLOSE_REASON_HEARTBEAT\x10\x03\x12#\n\x1fSESSION_CLOSE_REASON_SUPERSEDED\x10\x04\x12&\n\"SESSION_CLOSE_REASON_TOKEN_EXPIRED\x10\x05\x12\x1e\n\x1aSESSION_CLOSE_REASON_ENDED\x10\x06\x12$\n SESSION_CLOSE_REASON_ACCESS_LOST\x10\x07\x12&\n\"SESSION_CLOSE_REASON_SLOW_CONSUMER\x10\x08\x12\'\n#SESSION_CLOSE_REASON_SERVER_RESTART\x10\t\x12\x1e\n\x1aSESSION_CLOSE_REASON_UNARY\x10\n2\x9f\x01\n\x0c\x41uditService\x12\x8e\x01\n\x0bListEntries\x12\'.coreason.foundry.v1.ListEntriesRequest\x1a(.coreason.foundry.v1.ListEntriesResponse\",\x90\x02\x01\x82\xd3\xe4\x93\x02#\x12!/v1/projects/{project_id}/entriesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,48 +44,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTENTRIESREQUEST'].fields_by_name['project_id']._serialized_options = b'\342A\001\002'
   _globals['_AUDITSERVICE'].methods_by_name['ListEntries']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\220\002\001\202\323\344\223\002#\022!/v1/projects/{project_id}/entries'
-  _globals['_SESSIONCLOSEREASON']._serialized_start=3425
-  _globals['_SESSIONCLOSEREASON']._serialized_end=3849
-  _globals['_LOGENTRY']._serialized_start=286
-  _globals['_LOGENTRY']._serialized_end=1606
-  _globals['_PROJECTCREATED']._serialized_start=1608
-  _globals['_PROJECTCREATED']._serialized_end=1658
-  _globals['_PROJECTUPDATED']._serialized_start=1660
-  _globals['_PROJECTUPDATED']._serialized_end=1707
-  _globals['_PROJECTARCHIVED']._serialized_start=1709
-  _globals['_PROJECTARCHIVED']._serialized_end=1726
-  _globals['_PROJECTUNARCHIVED']._serialized_start=1728
-  _globals['_PROJECTUNARCHIVED']._serialized_end=1747
-  _globals['_MEMBERSET']._serialized_start=1749
-  _globals['_MEMBERSET']._serialized_end=1862
-  _globals['_MEMBERREMOVED']._serialized_start=1864
-  _globals['_MEMBERREMOVED']._serialized_end=1939
-  _globals['_POLICYCHANGED']._serialized_start=1941
-  _globals['_POLICYCHANGED']._serialized_end=2045
-  _globals['_SESSIONOPENED']._serialized_start=2047
-  _globals['_SESSIONOPENED']._serialized_end=2160
-  _globals['_SESSIONRESUMED']._serialized_start=2162
-  _globals['_SESSIONRESUMED']._serialized_end=2234
-  _globals['_SESSIONCLOSED']._serialized_start=2236
-  _globals['_SESSIONCLOSED']._serialized_end=2351
-  _globals['_LOCKACQUIRED']._serialized_start=2353
-  _globals['_LOCKACQUIRED']._serialized_end=2442
-  _globals['_LOCKRELEASED']._serialized_start=2445
-  _globals['_LOCKRELEASED']._serialized_end=2614
-  _globals['_LOCKDENIED']._serialized_start=2616
-  _globals['_LOCKDENIED']._serialized_end=2694
-  _globals['_DRAFTCREATED']._serialized_start=2697
-  _globals['_DRAFTCREATED']._serialized_end=2927
-  _globals['_LOGGENESIS']._serialized_start=2929
-  _globals['_LOGGENESIS']._serialized_end=3011
-  _globals['_AUTHENTICATIONFAILED']._serialized_start=3013
-  _globals['_AUTHENTICATIONFAILED']._serialized_end=3084
-  _globals['_MIGRATIONAPPLIED']._serialized_start=3086
-  _globals['_MIGRATIONAPPLIED']._serialized_end=3137
-  _globals['_LISTENTRIESREQUEST']._serialized_start=3140
-  _globals['_LISTENTRIESREQUEST']._serialized_end=3280
-  _globals['_LISTENTRIESRESPONSE']._serialized_start=3283
-  _globals['_LISTENTRIESRESPONSE']._serialized_end=3422
-  _globals['_AUDITSERVICE']._serialized_start=3852
-  _globals['_AUDITSERVICE']._serialized_end=4011
+  _globals['_SESSIONCLOSEREASON']._serialized_start=5520
+  _globals['_SESSIONCLOSEREASON']._serialized_end=5944
+  _globals['_LOGENTRY']._serialized_start=352
+  _globals['_LOGENTRY']._serialized_end=2373
+  _globals['_PROJECTCREATED']._serialized_start=2375
+  _globals['_PROJECTCREATED']._serialized_end=2490
+  _globals['_PROJECTUPDATED']._serialized_start=2492
+  _globals['_PROJECTUPDATED']._serialized_end=2539
+  _globals['_PROJECTARCHIVED']._serialized_start=2541
+  _globals['_PROJECTARCHIVED']._serialized_end=2558
+  _globals['_PROJECTUNARCHIVED']._serialized_start=2560
+  _globals['_PROJECTUNARCHIVED']._serialized_end=2579
+  _globals['_MEMBERSET']._serialized_start=2581
+  _globals['_MEMBERSET']._serialized_end=2694
+  _globals['_MEMBERREMOVED']._serialized_start=2696
+  _globals['_MEMBERREMOVED']._serialized_end=2771
+  _globals['_POLICYCHANGED']._serialized_start=2773
+  _globals['_POLICYCHANGED']._serialized_end=2877
+  _globals['_SESSIONOPENED']._serialized_start=2879
+  _globals['_SESSIONOPENED']._serialized_end=2992
+  _globals['_SESSIONRESUMED']._serialized_start=2994
+  _globals['_SESSIONRESUMED']._serialized_end=3066
+  _globals['_SESSIONCLOSED']._serialized_start=3068
+  _globals['_SESSIONCLOSED']._serialized_end=3183
+  _globals['_LOCKACQUIRED']._serialized_start=3185
+  _globals['_LOCKACQUIRED']._serialized_end=3274
+  _globals['_LOCKRELEASED']._serialized_start=3277
+  _globals['_LOCKRELEASED']._serialized_end=3446
+  _globals['_LOCKDENIED']._serialized_start=3448
+  _globals['_LOCKDENIED']._serialized_end=3526
+  _globals['_DRAFTCREATED']._serialized_start=3529
+  _globals['_DRAFTCREATED']._serialized_end=3759
+  _globals['_LOGGENESIS']._serialized_start=3761
+  _globals['_LOGGENESIS']._serialized_end=3843
+  _globals['_AUTHENTICATIONFAILED']._serialized_start=3845
+  _globals['_AUTHENTICATIONFAILED']._serialized_end=3916
+  _globals['_MIGRATIONAPPLIED']._serialized_start=3918
+  _globals['_MIGRATIONAPPLIED']._serialized_end=3969
+  _globals['_COMMENTCREATED']._serialized_start=3972
+  _globals['_COMMENTCREATED']._serialized_end=4215
+  _globals['_COMMENTUPDATED']._serialized_start=4217
+  _globals['_COMMENTUPDATED']._serialized_end=4309
+  _globals['_COMMENTDELETED']._serialized_start=4311
+  _globals['_COMMENTDELETED']._serialized_end=4363
+  _globals['_COMMENTSTATECHANGED']._serialized_start=4366
+  _globals['_COMMENTSTATECHANGED']._serialized_end=4508
+  _globals['_RUNSTARTED']._serialized_start=4510
+  _globals['_RUNSTARTED']._serialized_end=4620
+  _globals['_RUNFINISHED']._serialized_start=4623
+  _globals['_RUNFINISHED']._serialized_end=4779
+  _globals['_ASSAYEXPORTED']._serialized_start=4781
+  _globals['_ASSAYEXPORTED']._serialized_end=4868
+  _globals['_FREEZEREQUESTED']._serialized_start=4870
+  _globals['_FREEZEREQUESTED']._serialized_end=4951
+  _globals['_PROJECTFROZEN']._serialized_start=4953
+  _globals['_PROJECTFROZEN']._serialized_end=5056
+  _globals['_BUNDLEEXPORTED']._serialized_start=5058
+  _globals['_BUNDLEEXPORTED']._serialized_end=5139
+  _globals['_REVISIONSTARTED']._serialized_start=5141
+  _globals['_REVISIONSTARTED']._serialized_end=5232
+  _globals['_LISTENTRIESREQUEST']._serialized_start=5235
+  _globals['_LISTENTRIESREQUEST']._serialized_end=5375
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=5378
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=5517
+  _globals['_AUDITSERVICE']._serialized_start=5947
+  _globals['_AUDITSERVICE']._serialized_end=6106
 # @@protoc_insertion_point(module_scope)

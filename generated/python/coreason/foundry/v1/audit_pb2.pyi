@@ -4,9 +4,11 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from coreason.foundry.v1 import comment_pb2 as _comment_pb2
 from coreason.foundry.v1 import draft_pb2 as _draft_pb2
 from coreason.foundry.v1 import lock_pb2 as _lock_pb2
 from coreason.foundry.v1 import project_pb2 as _project_pb2
+from coreason.foundry.v1 import run_pb2 as _run_pb2
 from coreason.foundry.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -109,6 +111,17 @@ class LogEntry(_message.Message):
     LOG_GENESIS_FIELD_NUMBER: _builtins.int
     AUTHENTICATION_FAILED_FIELD_NUMBER: _builtins.int
     MIGRATION_APPLIED_FIELD_NUMBER: _builtins.int
+    COMMENT_CREATED_FIELD_NUMBER: _builtins.int
+    COMMENT_UPDATED_FIELD_NUMBER: _builtins.int
+    COMMENT_DELETED_FIELD_NUMBER: _builtins.int
+    COMMENT_STATE_CHANGED_FIELD_NUMBER: _builtins.int
+    RUN_STARTED_FIELD_NUMBER: _builtins.int
+    RUN_FINISHED_FIELD_NUMBER: _builtins.int
+    ASSAY_EXPORTED_FIELD_NUMBER: _builtins.int
+    FREEZE_REQUESTED_FIELD_NUMBER: _builtins.int
+    PROJECT_FROZEN_FIELD_NUMBER: _builtins.int
+    BUNDLE_EXPORTED_FIELD_NUMBER: _builtins.int
+    REVISION_STARTED_FIELD_NUMBER: _builtins.int
     ENTRY_BYTES_FIELD_NUMBER: _builtins.int
     LEAF_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
@@ -201,6 +214,50 @@ class LogEntry(_message.Message):
     def migration_applied(self) -> Global___MigrationApplied:
         """The database schema changed; only in the log `instance`."""
 
+    @_builtins.property
+    def comment_created(self) -> Global___CommentCreated:
+        """A comment, or a reply, was made."""
+
+    @_builtins.property
+    def comment_updated(self) -> Global___CommentUpdated:
+        """Text or assignee of a comment changed."""
+
+    @_builtins.property
+    def comment_deleted(self) -> Global___CommentDeleted:
+        """A comment was deleted."""
+
+    @_builtins.property
+    def comment_state_changed(self) -> Global___CommentStateChanged:
+        """A thread was closed or opened again."""
+
+    @_builtins.property
+    def run_started(self) -> Global___RunStarted:
+        """A run was started."""
+
+    @_builtins.property
+    def run_finished(self) -> Global___RunFinished:
+        """A run was finished and its console sealed."""
+
+    @_builtins.property
+    def assay_exported(self) -> Global___AssayExported:
+        """A version was handed to a test harness."""
+
+    @_builtins.property
+    def freeze_requested(self) -> Global___FreezeRequested:
+        """A freeze was asked for."""
+
+    @_builtins.property
+    def project_frozen(self) -> Global___ProjectFrozen:
+        """The project was frozen, for ever."""
+
+    @_builtins.property
+    def bundle_exported(self) -> Global___BundleExported:
+        """The final bundle was handed over."""
+
+    @_builtins.property
+    def revision_started(self) -> Global___RevisionStarted:
+        """Work goes on in a new project."""
+
     def __init__(
         self,
         *,
@@ -227,14 +284,25 @@ class LogEntry(_message.Message):
         log_genesis: Global___LogGenesis | None = ...,
         authentication_failed: Global___AuthenticationFailed | None = ...,
         migration_applied: Global___MigrationApplied | None = ...,
+        comment_created: Global___CommentCreated | None = ...,
+        comment_updated: Global___CommentUpdated | None = ...,
+        comment_deleted: Global___CommentDeleted | None = ...,
+        comment_state_changed: Global___CommentStateChanged | None = ...,
+        run_started: Global___RunStarted | None = ...,
+        run_finished: Global___RunFinished | None = ...,
+        assay_exported: Global___AssayExported | None = ...,
+        freeze_requested: Global___FreezeRequested | None = ...,
+        project_frozen: Global___ProjectFrozen | None = ...,
+        bundle_exported: Global___BundleExported | None = ...,
+        revision_started: Global___RevisionStarted | None = ...,
         entry_bytes: _builtins.bytes = ...,
         leaf: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "authentication_failed", b"authentication_failed", "draft_created", b"draft_created", "lock_acquired", b"lock_acquired", "lock_denied", b"lock_denied", "lock_released", b"lock_released", "log_genesis", b"log_genesis", "member_removed", b"member_removed", "member_set", b"member_set", "migration_applied", b"migration_applied", "payload", b"payload", "policy_changed", b"policy_changed", "position", b"position", "project_archived", b"project_archived", "project_created", b"project_created", "project_unarchived", b"project_unarchived", "project_updated", b"project_updated", "session_closed", b"session_closed", "session_opened", b"session_opened", "session_resumed", b"session_resumed", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "assay_exported", b"assay_exported", "authentication_failed", b"authentication_failed", "bundle_exported", b"bundle_exported", "comment_created", b"comment_created", "comment_deleted", b"comment_deleted", "comment_state_changed", b"comment_state_changed", "comment_updated", b"comment_updated", "draft_created", b"draft_created", "freeze_requested", b"freeze_requested", "lock_acquired", b"lock_acquired", "lock_denied", b"lock_denied", "lock_released", b"lock_released", "log_genesis", b"log_genesis", "member_removed", b"member_removed", "member_set", b"member_set", "migration_applied", b"migration_applied", "payload", b"payload", "policy_changed", b"policy_changed", "position", b"position", "project_archived", b"project_archived", "project_created", b"project_created", "project_frozen", b"project_frozen", "project_unarchived", b"project_unarchived", "project_updated", b"project_updated", "revision_started", b"revision_started", "run_finished", b"run_finished", "run_started", b"run_started", "session_closed", b"session_closed", "session_opened", b"session_opened", "session_resumed", b"session_resumed", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "authentication_failed", b"authentication_failed", "correlation_id", b"correlation_id", "draft_created", b"draft_created", "entry_bytes", b"entry_bytes", "leaf", b"leaf", "lock_acquired", b"lock_acquired", "lock_denied", b"lock_denied", "lock_released", b"lock_released", "log_genesis", b"log_genesis", "member_removed", b"member_removed", "member_set", b"member_set", "migration_applied", b"migration_applied", "payload", b"payload", "policy_changed", b"policy_changed", "position", b"position", "project_archived", b"project_archived", "project_created", b"project_created", "project_unarchived", b"project_unarchived", "project_updated", b"project_updated", "reason", b"reason", "session_closed", b"session_closed", "session_id", b"session_id", "session_opened", b"session_opened", "session_resumed", b"session_resumed", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "assay_exported", b"assay_exported", "authentication_failed", b"authentication_failed", "bundle_exported", b"bundle_exported", "comment_created", b"comment_created", "comment_deleted", b"comment_deleted", "comment_state_changed", b"comment_state_changed", "comment_updated", b"comment_updated", "correlation_id", b"correlation_id", "draft_created", b"draft_created", "entry_bytes", b"entry_bytes", "freeze_requested", b"freeze_requested", "leaf", b"leaf", "lock_acquired", b"lock_acquired", "lock_denied", b"lock_denied", "lock_released", b"lock_released", "log_genesis", b"log_genesis", "member_removed", b"member_removed", "member_set", b"member_set", "migration_applied", b"migration_applied", "payload", b"payload", "policy_changed", b"policy_changed", "position", b"position", "project_archived", b"project_archived", "project_created", b"project_created", "project_frozen", b"project_frozen", "project_unarchived", b"project_unarchived", "project_updated", b"project_updated", "reason", b"reason", "revision_started", b"revision_started", "run_finished", b"run_finished", "run_started", b"run_started", "session_closed", b"session_closed", "session_id", b"session_id", "session_opened", b"session_opened", "session_resumed", b"session_resumed", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["project_created", "project_updated", "project_archived", "project_unarchived", "member_set", "member_removed", "policy_changed", "session_opened", "session_resumed", "session_closed", "lock_acquired", "lock_released", "lock_denied", "draft_created", "log_genesis", "authentication_failed", "migration_applied"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["project_created", "project_updated", "project_archived", "project_unarchived", "member_set", "member_removed", "policy_changed", "session_opened", "session_resumed", "session_closed", "lock_acquired", "lock_released", "lock_denied", "draft_created", "log_genesis", "authentication_failed", "migration_applied", "comment_created", "comment_updated", "comment_deleted", "comment_state_changed", "run_started", "run_finished", "assay_exported", "freeze_requested", "project_frozen", "bundle_exported", "revision_started"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -248,19 +316,27 @@ class ProjectCreated(_message.Message):
 
     PROJECT_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    REVISION_OF_PROJECT_ID_FIELD_NUMBER: _builtins.int
+    REVISION_OF_FINGERPRINT_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """The project."""
     name: _builtins.str
     """Its name, unless redacted."""
+    revision_of_project_id: _builtins.str
+    """The frozen project it goes on from, or empty."""
+    revision_of_fingerprint: _builtins.str
+    """Fingerprint of that project's freeze, or empty."""
     def __init__(
         self,
         *,
         project_id: _builtins.str = ...,
         name: _builtins.str = ...,
+        revision_of_project_id: _builtins.str = ...,
+        revision_of_fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "project_id", b"project_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "project_id", b"project_id", "revision_of_fingerprint", b"revision_of_fingerprint", "revision_of_project_id", b"revision_of_project_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -757,6 +833,390 @@ class MigrationApplied(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MigrationApplied: _TypeAlias = MigrationApplied  # noqa: Y015
+
+@_typing.final
+class CommentCreated(_message.Message):
+    """A comment, or a reply, was made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMENT_ID_FIELD_NUMBER: _builtins.int
+    PARENT_COMMENT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    VERSION_NUMBER_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    START_LINE_FIELD_NUMBER: _builtins.int
+    END_LINE_FIELD_NUMBER: _builtins.int
+    ASSIGNEE_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    TEXT_SHA256_FIELD_NUMBER: _builtins.int
+    comment_id: _builtins.str
+    """The comment."""
+    parent_comment_id: _builtins.str
+    """The first comment of its thread; empty for the first itself."""
+    kind: _comment_pb2.CommentKind.ValueType
+    """What it is."""
+    version_number: _builtins.int
+    """The version it was put on, 0 without an anchor."""
+    field: _builtins.str
+    """The field it was put on, or empty."""
+    start_line: _builtins.int
+    """First line, 0 for none."""
+    end_line: _builtins.int
+    """Last line, 0 for none."""
+    assignee: _builtins.str
+    """Subject of the member who is to do a task, or empty."""
+    run_id: _builtins.str
+    """The run it is about, or empty."""
+    text_sha256: _builtins.str
+    """SHA-256 of its text, unless redacted."""
+    def __init__(
+        self,
+        *,
+        comment_id: _builtins.str = ...,
+        parent_comment_id: _builtins.str = ...,
+        kind: _comment_pb2.CommentKind.ValueType = ...,
+        version_number: _builtins.int = ...,
+        field: _builtins.str = ...,
+        start_line: _builtins.int = ...,
+        end_line: _builtins.int = ...,
+        assignee: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        text_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "comment_id", b"comment_id", "end_line", b"end_line", "field", b"field", "kind", b"kind", "parent_comment_id", b"parent_comment_id", "run_id", b"run_id", "start_line", b"start_line", "text_sha256", b"text_sha256", "version_number", b"version_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommentCreated: _TypeAlias = CommentCreated  # noqa: Y015
+
+@_typing.final
+class CommentUpdated(_message.Message):
+    """Text or assignee of a comment changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMENT_ID_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    ASSIGNEE_FIELD_NUMBER: _builtins.int
+    TEXT_SHA256_FIELD_NUMBER: _builtins.int
+    comment_id: _builtins.str
+    """The comment."""
+    assignee: _builtins.str
+    """Subject of the assignee after the change, or empty."""
+    text_sha256: _builtins.str
+    """SHA-256 of the text after the change, unless redacted."""
+    @_builtins.property
+    def changed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What changed: of `text` and `assignee`."""
+
+    def __init__(
+        self,
+        *,
+        comment_id: _builtins.str = ...,
+        changed: _abc.Iterable[_builtins.str] | None = ...,
+        assignee: _builtins.str = ...,
+        text_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "changed", b"changed", "comment_id", b"comment_id", "text_sha256", b"text_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommentUpdated: _TypeAlias = CommentUpdated  # noqa: Y015
+
+@_typing.final
+class CommentDeleted(_message.Message):
+    """A comment was deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMENT_ID_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    comment_id: _builtins.str
+    """The comment."""
+    author: _builtins.str
+    """Subject of its author; the entry's actor is who deleted it."""
+    def __init__(
+        self,
+        *,
+        comment_id: _builtins.str = ...,
+        author: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "comment_id", b"comment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommentDeleted: _TypeAlias = CommentDeleted  # noqa: Y015
+
+@_typing.final
+class CommentStateChanged(_message.Message):
+    """A thread was closed or opened again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMENT_ID_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    comment_id: _builtins.str
+    """The first comment of the thread."""
+    before: _comment_pb2.CommentState.ValueType
+    """State before."""
+    after: _comment_pb2.CommentState.ValueType
+    """State after."""
+    def __init__(
+        self,
+        *,
+        comment_id: _builtins.str = ...,
+        before: _comment_pb2.CommentState.ValueType = ...,
+        after: _comment_pb2.CommentState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "comment_id", b"comment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommentStateChanged: _TypeAlias = CommentStateChanged  # noqa: Y015
+
+@_typing.final
+class RunStarted(_message.Message):
+    """A run was started."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    VERSION_NUMBER_FIELD_NUMBER: _builtins.int
+    CONTENT_SHA256_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    HARNESS_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    version_number: _builtins.int
+    """The version that is tested."""
+    content_sha256: _builtins.str
+    """Hash of that version's manifest."""
+    attempt: _builtins.int
+    """Which attempt it is."""
+    harness: _builtins.str
+    """What runs it, as it names itself, unless redacted."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        version_number: _builtins.int = ...,
+        content_sha256: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        harness: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "content_sha256", b"content_sha256", "harness", b"harness", "run_id", b"run_id", "version_number", b"version_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunStarted: _TypeAlias = RunStarted  # noqa: Y015
+
+@_typing.final
+class RunFinished(_message.Message):
+    """A run was finished and its console sealed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    LINE_COUNT_FIELD_NUMBER: _builtins.int
+    LOG_SHA256_FIELD_NUMBER: _builtins.int
+    RESULTS_SHA256_FIELD_NUMBER: _builtins.int
+    STARTER_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    state: _run_pb2.RunState.ValueType
+    """What it came to."""
+    line_count: _builtins.int
+    """Lines of its console."""
+    log_sha256: _builtins.str
+    """Digest of its console, see Run."""
+    results_sha256: _builtins.str
+    """SHA-256, lower-case hex, of the RFC 8785 JSON of its results: `[{"name", "passed", "value"}, ...]` as reported."""
+    starter: _builtins.str
+    """Subject of its starter; the entry's actor is who finished it."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        state: _run_pb2.RunState.ValueType = ...,
+        line_count: _builtins.int = ...,
+        log_sha256: _builtins.str = ...,
+        results_sha256: _builtins.str = ...,
+        starter: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line_count", b"line_count", "log_sha256", b"log_sha256", "results_sha256", b"results_sha256", "run_id", b"run_id", "starter", b"starter", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunFinished: _TypeAlias = RunFinished  # noqa: Y015
+
+@_typing.final
+class AssayExported(_message.Message):
+    """A version was handed to a test harness."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_NUMBER_FIELD_NUMBER: _builtins.int
+    CONTENT_SHA256_FIELD_NUMBER: _builtins.int
+    PAYLOAD_SHA256_FIELD_NUMBER: _builtins.int
+    version_number: _builtins.int
+    """The version."""
+    content_sha256: _builtins.str
+    """Hash of its manifest."""
+    payload_sha256: _builtins.str
+    """Hash of the payload."""
+    def __init__(
+        self,
+        *,
+        version_number: _builtins.int = ...,
+        content_sha256: _builtins.str = ...,
+        payload_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_sha256", b"content_sha256", "payload_sha256", b"payload_sha256", "version_number", b"version_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssayExported: _TypeAlias = AssayExported  # noqa: Y015
+
+@_typing.final
+class FreezeRequested(_message.Message):
+    """A freeze was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREEZE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_NUMBER_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    freeze_id: _builtins.str
+    """The freeze."""
+    version_number: _builtins.int
+    """The version to freeze."""
+    fingerprint: _builtins.str
+    """Fingerprint of the release."""
+    def __init__(
+        self,
+        *,
+        freeze_id: _builtins.str = ...,
+        version_number: _builtins.int = ...,
+        fingerprint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "freeze_id", b"freeze_id", "version_number", b"version_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeRequested: _TypeAlias = FreezeRequested  # noqa: Y015
+
+@_typing.final
+class ProjectFrozen(_message.Message):
+    """The project was frozen, for ever."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREEZE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_NUMBER_FIELD_NUMBER: _builtins.int
+    CONTENT_SHA256_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    freeze_id: _builtins.str
+    """The freeze."""
+    version_number: _builtins.int
+    """The version that was frozen."""
+    content_sha256: _builtins.str
+    """Hash of its manifest."""
+    fingerprint: _builtins.str
+    """Fingerprint of the release."""
+    def __init__(
+        self,
+        *,
+        freeze_id: _builtins.str = ...,
+        version_number: _builtins.int = ...,
+        content_sha256: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_sha256", b"content_sha256", "fingerprint", b"fingerprint", "freeze_id", b"freeze_id", "version_number", b"version_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProjectFrozen: _TypeAlias = ProjectFrozen  # noqa: Y015
+
+@_typing.final
+class BundleExported(_message.Message):
+    """The final bundle was handed over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREEZE_ID_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    MANIFEST_SHA256_FIELD_NUMBER: _builtins.int
+    freeze_id: _builtins.str
+    """The freeze it is the bundle of."""
+    fingerprint: _builtins.str
+    """Fingerprint of the release."""
+    manifest_sha256: _builtins.str
+    """Hash of the file `MANIFEST.json` in the bundle."""
+    def __init__(
+        self,
+        *,
+        freeze_id: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+        manifest_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "freeze_id", b"freeze_id", "manifest_sha256", b"manifest_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BundleExported: _TypeAlias = BundleExported  # noqa: Y015
+
+@_typing.final
+class RevisionStarted(_message.Message):
+    """Work goes on in a new project."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_PROJECT_ID_FIELD_NUMBER: _builtins.int
+    VERSION_NUMBER_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    revision_project_id: _builtins.str
+    """The new project."""
+    version_number: _builtins.int
+    """The version it begins with."""
+    fingerprint: _builtins.str
+    """Fingerprint of the release."""
+    def __init__(
+        self,
+        *,
+        revision_project_id: _builtins.str = ...,
+        version_number: _builtins.int = ...,
+        fingerprint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "revision_project_id", b"revision_project_id", "version_number", b"version_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevisionStarted: _TypeAlias = RevisionStarted  # noqa: Y015
 
 @_typing.final
 class ListEntriesRequest(_message.Message):

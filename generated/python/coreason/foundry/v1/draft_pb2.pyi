@@ -74,6 +74,8 @@ class _DraftOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DraftOrig
     """Somebody saved."""
     DRAFT_ORIGIN_REVERT: _DraftOrigin.ValueType  # 2
     """An older version was restored."""
+    DRAFT_ORIGIN_IMPORT: _DraftOrigin.ValueType  # 3
+    """The content came from elsewhere: the first version of a revision."""
 
 class DraftOrigin(_DraftOrigin, metaclass=_DraftOriginEnumTypeWrapper):
     """How a version came about."""
@@ -84,6 +86,8 @@ DRAFT_ORIGIN_SAVE: DraftOrigin.ValueType  # 1
 """Somebody saved."""
 DRAFT_ORIGIN_REVERT: DraftOrigin.ValueType  # 2
 """An older version was restored."""
+DRAFT_ORIGIN_IMPORT: DraftOrigin.ValueType  # 3
+"""The content came from elsewhere: the first version of a revision."""
 Global___DraftOrigin: _TypeAlias = DraftOrigin  # noqa: Y015
 
 class _SaveOutcome:

@@ -194,7 +194,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
             "project_id": "01994b7e-0000-7000-8000-000000000001" } }
     """
     ERROR_REASON_PROJECT_FROZEN: _ErrorReason.ValueType  # 22
-    """FAILED_PRECONDITION. The project's content can no longer change.
+    """FAILED_PRECONDITION. A freeze was requested (IN_REVIEW: content can no longer change) or done (FROZEN: nothing of
+    the project can, but its members and the archive).
 
         { "reason": "PROJECT_FROZEN",
           "domain": "foundry.coreason.ai",
@@ -360,6 +361,96 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
           "domain": "foundry.coreason.ai",
           "metadata": {
             "error_id": "5f0d2c9a" } }
+    """
+    ERROR_REASON_NOT_YOURS: _ErrorReason.ValueType  # 41
+    """PERMISSION_DENIED. Only whose it is may do this: the author of a comment, the starter of a run.
+
+        { "reason": "NOT_YOURS",
+          "domain": "foundry.coreason.ai",
+          "metadata": {
+            "resource_type": "comment",
+            "resource_id": "01994b7e-0000-7000-8000-000000000005",
+            "owner": "alice" } }
+    """
+    ERROR_REASON_ANCHOR_OUT_OF_RANGE: _ErrorReason.ValueType  # 42
+    """OUT_OF_RANGE. A comment's lines are not lines of the field in that version.
+
+        { "reason": "ANCHOR_OUT_OF_RANGE",
+          "domain": "foundry.coreason.ai",
+          "metadata": {
+            "field": "system_prompt",
+            "version_number": "3",
+            "start_line": "10",
+            "end_line": "12",
+            "line_count": "9" } }
+    """
+    ERROR_REASON_COMMENT_DELETED: _ErrorReason.ValueType  # 43
+    """FAILED_PRECONDITION. The comment is deleted: it cannot change, and its thread takes no replies.
+
+        { "reason": "COMMENT_DELETED",
+          "domain": "foundry.coreason.ai",
+          "metadata": {
+            "comment_id": "01994b7e-0000-7000-8000-000000000005" } }
+    """
+    ERROR_REASON_RUN_FINISHED: _ErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION. The run is finished: it takes no more lines and no other end.
+
+        { "reason": "RUN_FINISHED",
+          "domain": "foundry.coreason.ai",
+          "metadata": {
+            "run_id": "01994b7e-0000-7000-8000-000000000006",
+            "state": "PASSED" } }
+    """
+    ERROR_REASON_LINE_NUMBER_MISMATCH: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION. Lines do not go on where the console ends, or not one after the other; or a run is not as
+    long as its starter says. When the first line of a message is refused, everything before `expected_line` is stored:
+    go on there.
+
+        { "reason": "LINE_NUMBER_MISMATCH",
+          "domain": "foundry.coreason.ai",
+          "metadata": {
+            "run_id": "01994b7e-0000-7000-8000-000000000006",
+            "expected_line": "1001",
+            "line": "1003" } }
+    """
+    ERROR_REASON_CONTENT_MISMATCH: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION. The version does not have the content that the caller says it has.
+
+        { "reason": "CONTENT_MISMATCH",
+          "domain": "foundry.coreason.ai",
+          "metadata": {
+            "version_number": "14",
+            "content_sha256": "6d1f7a1c0e7c4a53c8fdc4cbe6a9ac21f2b9f9f1f4e8a0e1a3c1f2f0a7f1c9d2" } }
+    """
+    ERROR_REASON_VERSION_MISMATCH: _ErrorReason.ValueType  # 47
+    """ABORTED. The project is at another version than the caller decided on.
+
+        { "reason": "VERSION_MISMATCH",
+          "domain": "foundry.coreason.ai",
+          "metadata": {
+            "expected_version": "14",
+            "head_version": "16" } }
+    """
+    ERROR_REASON_FREEZE_BLOCKED: _ErrorReason.ValueType  # 48
+    """FAILED_PRECONDITION. Something stands in the way of a freeze. The metadata name the first; a PreconditionFailure
+    lists all: NO_VERSION (nothing was ever saved), RUN_RUNNING (a run is not finished; its subject is `runs/{run_id}`),
+    EVIDENCE_MISSING (policy wants a passed run of this content) and APPROVALS_MISSING (policy wants signatures, which
+    cannot be given yet).
+
+        { "reason": "FREEZE_BLOCKED",
+          "domain": "foundry.coreason.ai",
+          "metadata": {
+            "blocker": "EVIDENCE_MISSING",
+            "blocker_count": "1" } }
+    """
+    ERROR_REASON_NOT_FROZEN: _ErrorReason.ValueType  # 49
+    """FAILED_PRECONDITION. The project is not frozen: there is no release to hand over.
+
+        { "reason": "NOT_FROZEN",
+          "domain": "foundry.coreason.ai",
+          "metadata": {
+            "project_id": "01994b7e-0000-7000-8000-000000000001",
+            "state": "ACTIVE" } }
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -539,7 +630,8 @@ ERROR_REASON_PROJECT_ARCHIVED: ErrorReason.ValueType  # 21
         "project_id": "01994b7e-0000-7000-8000-000000000001" } }
 """
 ERROR_REASON_PROJECT_FROZEN: ErrorReason.ValueType  # 22
-"""FAILED_PRECONDITION. The project's content can no longer change.
+"""FAILED_PRECONDITION. A freeze was requested (IN_REVIEW: content can no longer change) or done (FROZEN: nothing of
+the project can, but its members and the archive).
 
     { "reason": "PROJECT_FROZEN",
       "domain": "foundry.coreason.ai",
@@ -705,5 +797,95 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 40
       "domain": "foundry.coreason.ai",
       "metadata": {
         "error_id": "5f0d2c9a" } }
+"""
+ERROR_REASON_NOT_YOURS: ErrorReason.ValueType  # 41
+"""PERMISSION_DENIED. Only whose it is may do this: the author of a comment, the starter of a run.
+
+    { "reason": "NOT_YOURS",
+      "domain": "foundry.coreason.ai",
+      "metadata": {
+        "resource_type": "comment",
+        "resource_id": "01994b7e-0000-7000-8000-000000000005",
+        "owner": "alice" } }
+"""
+ERROR_REASON_ANCHOR_OUT_OF_RANGE: ErrorReason.ValueType  # 42
+"""OUT_OF_RANGE. A comment's lines are not lines of the field in that version.
+
+    { "reason": "ANCHOR_OUT_OF_RANGE",
+      "domain": "foundry.coreason.ai",
+      "metadata": {
+        "field": "system_prompt",
+        "version_number": "3",
+        "start_line": "10",
+        "end_line": "12",
+        "line_count": "9" } }
+"""
+ERROR_REASON_COMMENT_DELETED: ErrorReason.ValueType  # 43
+"""FAILED_PRECONDITION. The comment is deleted: it cannot change, and its thread takes no replies.
+
+    { "reason": "COMMENT_DELETED",
+      "domain": "foundry.coreason.ai",
+      "metadata": {
+        "comment_id": "01994b7e-0000-7000-8000-000000000005" } }
+"""
+ERROR_REASON_RUN_FINISHED: ErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION. The run is finished: it takes no more lines and no other end.
+
+    { "reason": "RUN_FINISHED",
+      "domain": "foundry.coreason.ai",
+      "metadata": {
+        "run_id": "01994b7e-0000-7000-8000-000000000006",
+        "state": "PASSED" } }
+"""
+ERROR_REASON_LINE_NUMBER_MISMATCH: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION. Lines do not go on where the console ends, or not one after the other; or a run is not as
+long as its starter says. When the first line of a message is refused, everything before `expected_line` is stored:
+go on there.
+
+    { "reason": "LINE_NUMBER_MISMATCH",
+      "domain": "foundry.coreason.ai",
+      "metadata": {
+        "run_id": "01994b7e-0000-7000-8000-000000000006",
+        "expected_line": "1001",
+        "line": "1003" } }
+"""
+ERROR_REASON_CONTENT_MISMATCH: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION. The version does not have the content that the caller says it has.
+
+    { "reason": "CONTENT_MISMATCH",
+      "domain": "foundry.coreason.ai",
+      "metadata": {
+        "version_number": "14",
+        "content_sha256": "6d1f7a1c0e7c4a53c8fdc4cbe6a9ac21f2b9f9f1f4e8a0e1a3c1f2f0a7f1c9d2" } }
+"""
+ERROR_REASON_VERSION_MISMATCH: ErrorReason.ValueType  # 47
+"""ABORTED. The project is at another version than the caller decided on.
+
+    { "reason": "VERSION_MISMATCH",
+      "domain": "foundry.coreason.ai",
+      "metadata": {
+        "expected_version": "14",
+        "head_version": "16" } }
+"""
+ERROR_REASON_FREEZE_BLOCKED: ErrorReason.ValueType  # 48
+"""FAILED_PRECONDITION. Something stands in the way of a freeze. The metadata name the first; a PreconditionFailure
+lists all: NO_VERSION (nothing was ever saved), RUN_RUNNING (a run is not finished; its subject is `runs/{run_id}`),
+EVIDENCE_MISSING (policy wants a passed run of this content) and APPROVALS_MISSING (policy wants signatures, which
+cannot be given yet).
+
+    { "reason": "FREEZE_BLOCKED",
+      "domain": "foundry.coreason.ai",
+      "metadata": {
+        "blocker": "EVIDENCE_MISSING",
+        "blocker_count": "1" } }
+"""
+ERROR_REASON_NOT_FROZEN: ErrorReason.ValueType  # 49
+"""FAILED_PRECONDITION. The project is not frozen: there is no release to hand over.
+
+    { "reason": "NOT_FROZEN",
+      "domain": "foundry.coreason.ai",
+      "metadata": {
+        "project_id": "01994b7e-0000-7000-8000-000000000001",
+        "state": "ACTIVE" } }
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

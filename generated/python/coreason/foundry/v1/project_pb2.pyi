@@ -35,7 +35,7 @@ class _ProjectStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProjectS
     PROJECT_STATE_IN_REVIEW: _ProjectState.ValueType  # 2
     """A freeze was requested: no locks, no saves; comments and runs go on."""
     PROJECT_STATE_FROZEN: _ProjectState.ValueType  # 3
-    """Read-only for ever."""
+    """Read-only for ever, but for its members and the archive."""
 
 class ProjectState(_ProjectState, metaclass=_ProjectStateEnumTypeWrapper):
     """Where a project's content stands. Archiving is separate."""
@@ -47,7 +47,7 @@ PROJECT_STATE_ACTIVE: ProjectState.ValueType  # 1
 PROJECT_STATE_IN_REVIEW: ProjectState.ValueType  # 2
 """A freeze was requested: no locks, no saves; comments and runs go on."""
 PROJECT_STATE_FROZEN: ProjectState.ValueType  # 3
-"""Read-only for ever."""
+"""Read-only for ever, but for its members and the archive."""
 Global___ProjectState: _TypeAlias = ProjectState  # noqa: Y015
 
 class _Role:
@@ -93,7 +93,7 @@ class _AgentAccessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AgentAcce
     AGENT_ACCESS_DENY: _AgentAccess.ValueType  # 1
     """Nothing, not even reading."""
     AGENT_ACCESS_SUGGEST_ONLY: _AgentAccess.ValueType  # 2
-    """Read; no locks and no saves."""
+    """Read and comment; no locks, no saves, no runs."""
     AGENT_ACCESS_EDIT: _AgentAccess.ValueType  # 3
     """What their role allows."""
 
@@ -105,7 +105,7 @@ AGENT_ACCESS_UNSPECIFIED: AgentAccess.ValueType  # 0
 AGENT_ACCESS_DENY: AgentAccess.ValueType  # 1
 """Nothing, not even reading."""
 AGENT_ACCESS_SUGGEST_ONLY: AgentAccess.ValueType  # 2
-"""Read; no locks and no saves."""
+"""Read and comment; no locks, no saves, no runs."""
 AGENT_ACCESS_EDIT: AgentAccess.ValueType  # 3
 """What their role allows."""
 Global___AgentAccess: _TypeAlias = AgentAccess  # noqa: Y015
@@ -149,6 +149,8 @@ class Project(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ARCHIVE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    REVISION_OF_PROJECT_ID_FIELD_NUMBER: _builtins.int
+    REVISION_OF_FINGERPRINT_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """Id, a UUIDv7."""
     name: _builtins.str
@@ -163,6 +165,10 @@ class Project(_message.Message):
     """Number of the newest version, 0 before the first save."""
     etag: _builtins.str
     """Opaque tag of everything that `update_time` counts."""
+    revision_of_project_id: _builtins.str
+    """The frozen project it goes on from, or empty."""
+    revision_of_fingerprint: _builtins.str
+    """Fingerprint of that project's freeze, or empty."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels, at most 64, keys and values at most 100 bytes each."""
@@ -203,10 +209,12 @@ class Project(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         archive_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        revision_of_project_id: _builtins.str = ...,
+        revision_of_fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time", "create_time", b"create_time", "creator", b"creator", "policy", b"policy", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time", "create_time", b"create_time", "creator", b"creator", "current_draft_id", b"current_draft_id", "description", b"description", "etag", b"etag", "head_version", b"head_version", "labels", b"labels", "name", b"name", "policy", b"policy", "project_id", b"project_id", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_time", b"archive_time", "create_time", b"create_time", "creator", b"creator", "current_draft_id", b"current_draft_id", "description", b"description", "etag", b"etag", "head_version", b"head_version", "labels", b"labels", "name", b"name", "policy", b"policy", "project_id", b"project_id", "revision_of_fingerprint", b"revision_of_fingerprint", "revision_of_project_id", b"revision_of_project_id", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,10 +3,13 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
+from coreason.foundry.v1 import run_pb2 as _run_pb2
 from coreason.foundry.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -29,11 +32,16 @@ class Open(_message.Message):
     CLIENT_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
     DISCONNECT_GRACE_FIELD_NUMBER: _builtins.int
+    FOLLOW_RUNS_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """Project to work in."""
     tab_id: _builtins.str
     """Names the tab or program instance, stable over its reconnects, at most 100 bytes. A new stream of the same principal
     with the same `tab_id` supersedes the older one, which must not reconnect.
+    """
+    follow_runs: _builtins.bool
+    """Send the console lines of runs: of those that run now from their first line on, or from behind the line named in
+    `resume`, and of those that are started while the session is here.
     """
     @_builtins.property
     def client(self) -> _types_pb2.ClientInfo:
@@ -55,10 +63,11 @@ class Open(_message.Message):
         client: _types_pb2.ClientInfo | None = ...,
         resume: Global___Resume | None = ...,
         disconnect_grace: _duration_pb2.Duration | None = ...,
+        follow_runs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "disconnect_grace", b"disconnect_grace", "resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "disconnect_grace", b"disconnect_grace", "project_id", b"project_id", "resume", b"resume", "tab_id", b"tab_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "disconnect_grace", b"disconnect_grace", "follow_runs", b"follow_runs", "project_id", b"project_id", "resume", b"resume", "tab_id", b"tab_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -73,6 +82,7 @@ class Resume(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     RESUME_SECRET_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session to come back to; empty to resume only the position."""
     resume_secret: _builtins.str
@@ -81,20 +91,51 @@ class Resume(_message.Message):
     def after(self) -> _types_pb2.Position:
         """The last position seen."""
 
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunPosition]:
+        """Console lines already seen, of runs whose end was not; at most 100."""
+
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         resume_secret: _builtins.str = ...,
         after: _types_pb2.Position | None = ...,
+        runs: _abc.Iterable[Global___RunPosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "resume_secret", b"resume_secret", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "resume_secret", b"resume_secret", "runs", b"runs", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Resume: _TypeAlias = Resume  # noqa: Y015
+
+@_typing.final
+class RunPosition(_message.Message):
+    """A place in the console of a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    line: _builtins.int
+    """The last line seen, 0 before the first."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        line: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunPosition: _TypeAlias = RunPosition  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
@@ -201,6 +242,34 @@ class SessionTouch(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionTouch: _TypeAlias = SessionTouch  # noqa: Y015
+
+@_typing.final
+class SessionAppendRunLog(_message.Message):
+    """Appends lines to the console of a run; as RunService.AppendRunLog."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.LogLine]:
+        """Lines, at most 5,000, numbered without gaps; the first goes on where the console ends."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        lines: _abc.Iterable[_run_pb2.LogLine] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionAppendRunLog: _TypeAlias = SessionAppendRunLog  # noqa: Y015
 
 @_typing.final
 class UpdatePresence(_message.Message):

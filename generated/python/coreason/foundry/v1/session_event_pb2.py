@@ -25,45 +25,46 @@ _sym_db = _symbol_database.Default()
 from coreason.foundry.v1 import draft_pb2 as coreason_dot_foundry_dot_v1_dot_draft__pb2
 from coreason.foundry.v1 import lock_pb2 as coreason_dot_foundry_dot_v1_dot_lock__pb2
 from coreason.foundry.v1 import project_pb2 as coreason_dot_foundry_dot_v1_dot_project__pb2
+from coreason.foundry.v1 import run_pb2 as coreason_dot_foundry_dot_v1_dot_run__pb2
 from coreason.foundry.v1 import types_pb2 as coreason_dot_foundry_dot_v1_dot_types__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'coreason/foundry/v1/session_event.proto\x12\x13\x63oreason.foundry.v1\x1a\x1f\x63oreason/foundry/v1/draft.proto\x1a\x1e\x63oreason/foundry/v1/lock.proto\x1a!coreason/foundry/v1/project.proto\x1a\x1f\x63oreason/foundry/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xe0\x02\n\x06Opened\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x15\n\rresume_secret\x18\x02 \x01(\t\x12\x33\n\nattachment\x18\x03 \x01(\x0e\x32\x1f.coreason.foundry.v1.Attachment\x12/\n\x08position\x18\x04 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\x12\x35\n\x12heartbeat_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x06limits\x18\x06 \x01(\x0b\x32\".coreason.foundry.v1.SessionLimits\x12\x31\n\x06reason\x18\x07 \x01(\x0e\x32!.coreason.foundry.v1.ResyncReason\x12\'\n\x04role\x18\x08 \x01(\x0e\x32\x19.coreason.foundry.v1.Role\"\xb5\x01\n\rSessionLimits\x12\x15\n\rmessage_bytes\x18\x01 \x01(\x03\x12\x12\n\ntext_bytes\x18\x02 \x01(\x03\x12\x18\n\x10\x63hanges_per_save\x18\x03 \x01(\x05\x12\x30\n\rsilence_limit\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nidle_limit\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa6\x01\n\x0cSnapshotPage\x12-\n\x07project\x18\x01 \x01(\x0b\x32\x1c.coreason.foundry.v1.Project\x12(\n\x05locks\x18\x02 \x03(\x0b\x32\x19.coreason.foundry.v1.Lock\x12/\n\x06\x66ields\x18\x03 \x03(\x0b\x32\x1f.coreason.foundry.v1.FieldValue\x12\x0c\n\x04last\x18\x04 \x01(\x08\";\n\x08\x43\x61ughtUp\x12/\n\x08position\x18\x01 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\"\xf5\x02\n\x05Reply\x12\x12\n\ncommand_id\x18\x01 \x01(\x03\x12/\n\x08position\x18\x02 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x35\n\x08\x61\x63quired\x18\x04 \x01(\x0b\x32!.coreason.foundry.v1.AcquiredLockH\x00\x12-\n\x08released\x18\x05 \x01(\x0b\x32\x19.coreason.foundry.v1.LockH\x00\x12,\n\x07touched\x18\x06 \x01(\x0b\x32\x19.coreason.foundry.v1.LockH\x00\x12\x39\n\x05saved\x18\x07 \x01(\x0b\x32(.coreason.foundry.v1.CreateDraftResponseH\x00\x12)\n\x04\x64one\x18\x08 \x01(\x0b\x32\x19.coreason.foundry.v1.DoneH\x00\x42\x08\n\x06result\"\x06\n\x04\x44one\"\xb5\x01\n\x0ePresenceUpdate\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\x36\n\x08sessions\x18\x03 \x03(\x0b\x32$.coreason.foundry.v1.SessionPresence\x12\x18\n\x10gone_session_ids\x18\x04 \x03(\t\x12\x17\n\x0fjoined_subjects\x18\x05 \x03(\t\x12\x15\n\rleft_subjects\x18\x06 \x03(\t\"\xe9\x01\n\x0fSessionPresence\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x31\n\tprincipal\x18\x02 \x01(\x0b\x32\x1e.coreason.foundry.v1.Principal\x12-\n\topen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66ocus_field\x18\x04 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x06 \x01(\t\x12\x13\n\x0b\x63lient_name\x18\x07 \x01(\t\x12\x14\n\x0creconnecting\x18\x08 \x01(\x08\"6\n\x0bIdleWarning\x12\'\n\x04lock\x18\x01 \x01(\x0b\x32\x19.coreason.foundry.v1.Lock\"7\n\x04Tick\x12/\n\x08position\x18\x01 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\";\n\x06Resync\x12\x31\n\x06reason\x18\x01 \x01(\x0e\x32!.coreason.foundry.v1.ResyncReason\";\n\tGoingAway\x12.\n\x0bretry_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration*r\n\nAttachment\x12\x1a\n\x16\x41TTACHMENT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41TTACHMENT_RESUMED\x10\x01\x12\x17\n\x13\x41TTACHMENT_REPLAYED\x10\x02\x12\x17\n\x13\x41TTACHMENT_SNAPSHOT\x10\x03*\xb1\x01\n\x0cResyncReason\x12\x1d\n\x19RESYNC_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11RESYNC_REASON_NEW\x10\x01\x12\x17\n\x13RESYNC_REASON_EPOCH\x10\x02\x12\x1a\n\x16RESYNC_REASON_TOO_MANY\x10\x03\x12\x17\n\x13RESYNC_REASON_AHEAD\x10\x04\x12\x1d\n\x19RESYNC_REASON_SLOW_READER\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'coreason/foundry/v1/session_event.proto\x12\x13\x63oreason.foundry.v1\x1a\x1f\x63oreason/foundry/v1/draft.proto\x1a\x1e\x63oreason/foundry/v1/lock.proto\x1a!coreason/foundry/v1/project.proto\x1a\x1d\x63oreason/foundry/v1/run.proto\x1a\x1f\x63oreason/foundry/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xe0\x02\n\x06Opened\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x15\n\rresume_secret\x18\x02 \x01(\t\x12\x33\n\nattachment\x18\x03 \x01(\x0e\x32\x1f.coreason.foundry.v1.Attachment\x12/\n\x08position\x18\x04 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\x12\x35\n\x12heartbeat_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x06limits\x18\x06 \x01(\x0b\x32\".coreason.foundry.v1.SessionLimits\x12\x31\n\x06reason\x18\x07 \x01(\x0e\x32!.coreason.foundry.v1.ResyncReason\x12\'\n\x04role\x18\x08 \x01(\x0e\x32\x19.coreason.foundry.v1.Role\"\xb5\x01\n\rSessionLimits\x12\x15\n\rmessage_bytes\x18\x01 \x01(\x03\x12\x12\n\ntext_bytes\x18\x02 \x01(\x03\x12\x18\n\x10\x63hanges_per_save\x18\x03 \x01(\x05\x12\x30\n\rsilence_limit\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nidle_limit\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xce\x01\n\x0cSnapshotPage\x12-\n\x07project\x18\x01 \x01(\x0b\x32\x1c.coreason.foundry.v1.Project\x12(\n\x05locks\x18\x02 \x03(\x0b\x32\x19.coreason.foundry.v1.Lock\x12/\n\x06\x66ields\x18\x03 \x03(\x0b\x32\x1f.coreason.foundry.v1.FieldValue\x12\x0c\n\x04last\x18\x04 \x01(\x08\x12&\n\x04runs\x18\x05 \x03(\x0b\x32\x18.coreason.foundry.v1.Run\";\n\x08\x43\x61ughtUp\x12/\n\x08position\x18\x01 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\"\xb6\x04\n\x05Reply\x12\x12\n\ncommand_id\x18\x01 \x01(\x03\x12/\n\x08position\x18\x02 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x35\n\x08\x61\x63quired\x18\x04 \x01(\x0b\x32!.coreason.foundry.v1.AcquiredLockH\x00\x12-\n\x08released\x18\x05 \x01(\x0b\x32\x19.coreason.foundry.v1.LockH\x00\x12,\n\x07touched\x18\x06 \x01(\x0b\x32\x19.coreason.foundry.v1.LockH\x00\x12\x39\n\x05saved\x18\x07 \x01(\x0b\x32(.coreason.foundry.v1.CreateDraftResponseH\x00\x12<\n\x0brun_started\x18\t \x01(\x0b\x32%.coreason.foundry.v1.StartRunResponseH\x00\x12\x41\n\x0crun_appended\x18\n \x01(\x0b\x32).coreason.foundry.v1.AppendRunLogResponseH\x00\x12>\n\x0crun_finished\x18\x0b \x01(\x0b\x32&.coreason.foundry.v1.FinishRunResponseH\x00\x12)\n\x04\x64one\x18\x08 \x01(\x0b\x32\x19.coreason.foundry.v1.DoneH\x00\x42\x08\n\x06result\"\x06\n\x04\x44one\"\xb5\x01\n\x0ePresenceUpdate\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\x36\n\x08sessions\x18\x03 \x03(\x0b\x32$.coreason.foundry.v1.SessionPresence\x12\x18\n\x10gone_session_ids\x18\x04 \x03(\t\x12\x17\n\x0fjoined_subjects\x18\x05 \x03(\t\x12\x15\n\rleft_subjects\x18\x06 \x03(\t\"\xe9\x01\n\x0fSessionPresence\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x31\n\tprincipal\x18\x02 \x01(\x0b\x32\x1e.coreason.foundry.v1.Principal\x12-\n\topen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66ocus_field\x18\x04 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x06 \x01(\t\x12\x13\n\x0b\x63lient_name\x18\x07 \x01(\t\x12\x14\n\x0creconnecting\x18\x08 \x01(\x08\"6\n\x0bIdleWarning\x12\'\n\x04lock\x18\x01 \x01(\x0b\x32\x19.coreason.foundry.v1.Lock\"7\n\x04Tick\x12/\n\x08position\x18\x01 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\";\n\x06Resync\x12\x31\n\x06reason\x18\x01 \x01(\x0e\x32!.coreason.foundry.v1.ResyncReason\";\n\tGoingAway\x12.\n\x0bretry_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration*r\n\nAttachment\x12\x1a\n\x16\x41TTACHMENT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41TTACHMENT_RESUMED\x10\x01\x12\x17\n\x13\x41TTACHMENT_REPLAYED\x10\x02\x12\x17\n\x13\x41TTACHMENT_SNAPSHOT\x10\x03*\xb1\x01\n\x0cResyncReason\x12\x1d\n\x19RESYNC_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11RESYNC_REASON_NEW\x10\x01\x12\x17\n\x13RESYNC_REASON_EPOCH\x10\x02\x12\x1a\n\x16RESYNC_REASON_TOO_MANY\x10\x03\x12\x17\n\x13RESYNC_REASON_AHEAD\x10\x04\x12\x1d\n\x19RESYNC_REASON_SLOW_READER\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'coreason.foundry.v1.session_event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ATTACHMENT']._serialized_start=2095
-  _globals['_ATTACHMENT']._serialized_end=2209
-  _globals['_RESYNCREASON']._serialized_start=2212
-  _globals['_RESYNCREASON']._serialized_end=2389
-  _globals['_OPENED']._serialized_start=288
-  _globals['_OPENED']._serialized_end=640
-  _globals['_SESSIONLIMITS']._serialized_start=643
-  _globals['_SESSIONLIMITS']._serialized_end=824
-  _globals['_SNAPSHOTPAGE']._serialized_start=827
-  _globals['_SNAPSHOTPAGE']._serialized_end=993
-  _globals['_CAUGHTUP']._serialized_start=995
-  _globals['_CAUGHTUP']._serialized_end=1054
-  _globals['_REPLY']._serialized_start=1057
-  _globals['_REPLY']._serialized_end=1430
-  _globals['_DONE']._serialized_start=1432
-  _globals['_DONE']._serialized_end=1438
-  _globals['_PRESENCEUPDATE']._serialized_start=1441
-  _globals['_PRESENCEUPDATE']._serialized_end=1622
-  _globals['_SESSIONPRESENCE']._serialized_start=1625
-  _globals['_SESSIONPRESENCE']._serialized_end=1858
-  _globals['_IDLEWARNING']._serialized_start=1860
-  _globals['_IDLEWARNING']._serialized_end=1914
-  _globals['_TICK']._serialized_start=1916
-  _globals['_TICK']._serialized_end=1971
-  _globals['_RESYNC']._serialized_start=1973
-  _globals['_RESYNC']._serialized_end=2032
-  _globals['_GOINGAWAY']._serialized_start=2034
-  _globals['_GOINGAWAY']._serialized_end=2093
+  _globals['_ATTACHMENT']._serialized_start=2359
+  _globals['_ATTACHMENT']._serialized_end=2473
+  _globals['_RESYNCREASON']._serialized_start=2476
+  _globals['_RESYNCREASON']._serialized_end=2653
+  _globals['_OPENED']._serialized_start=319
+  _globals['_OPENED']._serialized_end=671
+  _globals['_SESSIONLIMITS']._serialized_start=674
+  _globals['_SESSIONLIMITS']._serialized_end=855
+  _globals['_SNAPSHOTPAGE']._serialized_start=858
+  _globals['_SNAPSHOTPAGE']._serialized_end=1064
+  _globals['_CAUGHTUP']._serialized_start=1066
+  _globals['_CAUGHTUP']._serialized_end=1125
+  _globals['_REPLY']._serialized_start=1128
+  _globals['_REPLY']._serialized_end=1694
+  _globals['_DONE']._serialized_start=1696
+  _globals['_DONE']._serialized_end=1702
+  _globals['_PRESENCEUPDATE']._serialized_start=1705
+  _globals['_PRESENCEUPDATE']._serialized_end=1886
+  _globals['_SESSIONPRESENCE']._serialized_start=1889
+  _globals['_SESSIONPRESENCE']._serialized_end=2122
+  _globals['_IDLEWARNING']._serialized_start=2124
+  _globals['_IDLEWARNING']._serialized_end=2178
+  _globals['_TICK']._serialized_start=2180
+  _globals['_TICK']._serialized_end=2235
+  _globals['_RESYNC']._serialized_start=2237
+  _globals['_RESYNC']._serialized_end=2296
+  _globals['_GOINGAWAY']._serialized_start=2298
+  _globals['_GOINGAWAY']._serialized_end=2357
 # @@protoc_insertion_point(module_scope)

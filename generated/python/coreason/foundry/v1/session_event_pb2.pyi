@@ -7,6 +7,7 @@ from collections import abc as _abc
 from coreason.foundry.v1 import draft_pb2 as _draft_pb2
 from coreason.foundry.v1 import lock_pb2 as _lock_pb2
 from coreason.foundry.v1 import project_pb2 as _project_pb2
+from coreason.foundry.v1 import run_pb2 as _run_pb2
 from coreason.foundry.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -198,6 +199,7 @@ class SnapshotPage(_message.Message):
     LOCKS_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
     last: _builtins.bool
     """Whether it is the last page."""
     @_builtins.property
@@ -212,6 +214,10 @@ class SnapshotPage(_message.Message):
     def fields(self) -> _containers.RepeatedCompositeFieldContainer[_draft_pb2.FieldValue]:
         """Fields without content, by name, continued on the next page."""
 
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Run]:
+        """All runs that run; on the first page."""
+
     def __init__(
         self,
         *,
@@ -219,10 +225,11 @@ class SnapshotPage(_message.Message):
         locks: _abc.Iterable[_lock_pb2.Lock] | None = ...,
         fields: _abc.Iterable[_draft_pb2.FieldValue] | None = ...,
         last: _builtins.bool = ...,
+        runs: _abc.Iterable[_run_pb2.Run] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "last", b"last", "locks", b"locks", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "last", b"last", "locks", b"locks", "project", b"project", "runs", b"runs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -265,6 +272,9 @@ class Reply(_message.Message):
     RELEASED_FIELD_NUMBER: _builtins.int
     TOUCHED_FIELD_NUMBER: _builtins.int
     SAVED_FIELD_NUMBER: _builtins.int
+    RUN_STARTED_FIELD_NUMBER: _builtins.int
+    RUN_APPENDED_FIELD_NUMBER: _builtins.int
+    RUN_FINISHED_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     command_id: _builtins.int
     """The command's id; 0 when the message could not be read."""
@@ -293,6 +303,18 @@ class Reply(_message.Message):
         """Of `create_draft`."""
 
     @_builtins.property
+    def run_started(self) -> _run_pb2.StartRunResponse:
+        """Of `start_run`."""
+
+    @_builtins.property
+    def run_appended(self) -> _run_pb2.AppendRunLogResponse:
+        """Of `append_run_log`."""
+
+    @_builtins.property
+    def run_finished(self) -> _run_pb2.FinishRunResponse:
+        """Of `finish_run`."""
+
+    @_builtins.property
     def done(self) -> Global___Done:
         """Of `heartbeat`, `update_presence`, `refresh_token` and `leave`."""
 
@@ -306,13 +328,16 @@ class Reply(_message.Message):
         released: _lock_pb2.Lock | None = ...,
         touched: _lock_pb2.Lock | None = ...,
         saved: _draft_pb2.CreateDraftResponse | None = ...,
+        run_started: _run_pb2.StartRunResponse | None = ...,
+        run_appended: _run_pb2.AppendRunLogResponse | None = ...,
+        run_finished: _run_pb2.FinishRunResponse | None = ...,
         done: Global___Done | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "done", b"done", "error", b"error", "position", b"position", "released", b"released", "result", b"result", "saved", b"saved", "touched", b"touched"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "done", b"done", "error", b"error", "position", b"position", "released", b"released", "result", b"result", "run_appended", b"run_appended", "run_finished", b"run_finished", "run_started", b"run_started", "saved", b"saved", "touched", b"touched"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "command_id", b"command_id", "done", b"done", "error", b"error", "position", b"position", "released", b"released", "result", b"result", "saved", b"saved", "touched", b"touched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "command_id", b"command_id", "done", b"done", "error", b"error", "position", b"position", "released", b"released", "result", b"result", "run_appended", b"run_appended", "run_finished", b"run_finished", "run_started", b"run_started", "saved", b"saved", "touched", b"touched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "acquired", "released", "touched", "saved", "done"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "acquired", "released", "touched", "saved", "run_started", "run_appended", "run_finished", "done"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from coreason.foundry.v1 import audit_pb2 as coreason_dot_foundry_dot_v1_dot_audit__pb2
 from coreason.foundry.v1 import draft_pb2 as coreason_dot_foundry_dot_v1_dot_draft__pb2
+from coreason.foundry.v1 import run_pb2 as coreason_dot_foundry_dot_v1_dot_run__pb2
 from coreason.foundry.v1 import session_command_pb2 as coreason_dot_foundry_dot_v1_dot_session__command__pb2
 from coreason.foundry.v1 import session_event_pb2 as coreason_dot_foundry_dot_v1_dot_session__event__pb2
 from coreason.foundry.v1 import types_pb2 as coreason_dot_foundry_dot_v1_dot_types__pb2
@@ -32,7 +33,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!coreason/foundry/v1/session.proto\x12\x13\x63oreason.foundry.v1\x1a\x1f\x63oreason/foundry/v1/audit.proto\x1a\x1f\x63oreason/foundry/v1/draft.proto\x1a)coreason/foundry/v1/session_command.proto\x1a\'coreason/foundry/v1/session_event.proto\x1a\x1f\x63oreason/foundry/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x04\n\x15ProjectSessionRequest\x12\x18\n\ncommand_id\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12)\n\x04open\x18\x02 \x01(\x0b\x32\x19.coreason.foundry.v1.OpenH\x00\x12\x33\n\theartbeat\x18\x03 \x01(\x0b\x32\x1e.coreason.foundry.v1.HeartbeatH\x00\x12?\n\x0c\x61\x63quire_lock\x18\x04 \x01(\x0b\x32\'.coreason.foundry.v1.SessionAcquireLockH\x00\x12?\n\x0crelease_lock\x18\x05 \x01(\x0b\x32\'.coreason.foundry.v1.SessionReleaseLockH\x00\x12\x32\n\x05touch\x18\x06 \x01(\x0b\x32!.coreason.foundry.v1.SessionTouchH\x00\x12>\n\x0fupdate_presence\x18\x07 \x01(\x0b\x32#.coreason.foundry.v1.UpdatePresenceH\x00\x12?\n\x0c\x63reate_draft\x18\x08 \x01(\x0b\x32\'.coreason.foundry.v1.CreateDraftRequestH\x00\x12:\n\rrefresh_token\x18\t \x01(\x0b\x32!.coreason.foundry.v1.RefreshTokenH\x00\x12+\n\x05leave\x18\n \x01(\x0b\x32\x1a.coreason.foundry.v1.LeaveH\x00\x42\t\n\x07\x63ommand\"J\n\x16ProjectSessionResponse\x12\x30\n\x06\x65vents\x18\x01 \x03(\x0b\x32 .coreason.foundry.v1.ServerEvent\"\x90\x04\n\x0bServerEvent\x12-\n\x06opened\x18\x01 \x01(\x0b\x32\x1b.coreason.foundry.v1.OpenedH\x00\x12\x35\n\x08snapshot\x18\x02 \x01(\x0b\x32!.coreason.foundry.v1.SnapshotPageH\x00\x12\x32\n\tcaught_up\x18\x03 \x01(\x0b\x32\x1d.coreason.foundry.v1.CaughtUpH\x00\x12+\n\x05reply\x18\x04 \x01(\x0b\x32\x1a.coreason.foundry.v1.ReplyH\x00\x12.\n\x05\x65ntry\x18\x05 \x01(\x0b\x32\x1d.coreason.foundry.v1.LogEntryH\x00\x12\x37\n\x08presence\x18\x06 \x01(\x0b\x32#.coreason.foundry.v1.PresenceUpdateH\x00\x12\x38\n\x0cidle_warning\x18\x07 \x01(\x0b\x32 .coreason.foundry.v1.IdleWarningH\x00\x12)\n\x04tick\x18\x08 \x01(\x0b\x32\x19.coreason.foundry.v1.TickH\x00\x12-\n\x06resync\x18\t \x01(\x0b\x32\x1b.coreason.foundry.v1.ResyncH\x00\x12\x34\n\ngoing_away\x18\n \x01(\x0b\x32\x1e.coreason.foundry.v1.GoingAwayH\x00\x42\x07\n\x05\x65vent\"\xc2\x01\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x31\n\tprincipal\x18\x02 \x01(\x0b\x32\x1e.coreason.foundry.v1.Principal\x12-\n\topen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1f.coreason.foundry.v1.ClientInfo\x12\x10\n\x08\x64\x65tached\x18\x05 \x01(\x08\"V\n\x13ListSessionsRequest\x12\x18\n\nproject_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x14ListSessionsResponse\x12.\n\x08sessions\x18\x01 \x03(\x0b\x32\x1c.coreason.foundry.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"k\n\x11\x45ndSessionRequest\x12\x18\n\nproject_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nsession_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"E\n\x12\x45ndSessionResponse\x12/\n\x08position\x18\x01 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position2\xb4\x03\n\x0eSessionService\x12m\n\x0eProjectSession\x12*.coreason.foundry.v1.ProjectSessionRequest\x1a+.coreason.foundry.v1.ProjectSessionResponse(\x01\x30\x01\x12\x92\x01\n\x0cListSessions\x12(.coreason.foundry.v1.ListSessionsRequest\x1a).coreason.foundry.v1.ListSessionsResponse\"-\x90\x02\x01\x82\xd3\xe4\x93\x02$\x12\"/v1/projects/{project_id}/sessions\x12\x9d\x01\n\nEndSession\x12&.coreason.foundry.v1.EndSessionRequest\x1a\'.coreason.foundry.v1.EndSessionResponse\">\x82\xd3\xe4\x93\x02\x38\"3/v1/projects/{project_id}/sessions/{session_id}:end:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!coreason/foundry/v1/session.proto\x12\x13\x63oreason.foundry.v1\x1a\x1f\x63oreason/foundry/v1/audit.proto\x1a\x1f\x63oreason/foundry/v1/draft.proto\x1a\x1d\x63oreason/foundry/v1/run.proto\x1a)coreason/foundry/v1/session_command.proto\x1a\'coreason/foundry/v1/session_event.proto\x1a\x1f\x63oreason/foundry/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf8\x05\n\x15ProjectSessionRequest\x12\x18\n\ncommand_id\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12)\n\x04open\x18\x02 \x01(\x0b\x32\x19.coreason.foundry.v1.OpenH\x00\x12\x33\n\theartbeat\x18\x03 \x01(\x0b\x32\x1e.coreason.foundry.v1.HeartbeatH\x00\x12?\n\x0c\x61\x63quire_lock\x18\x04 \x01(\x0b\x32\'.coreason.foundry.v1.SessionAcquireLockH\x00\x12?\n\x0crelease_lock\x18\x05 \x01(\x0b\x32\'.coreason.foundry.v1.SessionReleaseLockH\x00\x12\x32\n\x05touch\x18\x06 \x01(\x0b\x32!.coreason.foundry.v1.SessionTouchH\x00\x12>\n\x0fupdate_presence\x18\x07 \x01(\x0b\x32#.coreason.foundry.v1.UpdatePresenceH\x00\x12?\n\x0c\x63reate_draft\x18\x08 \x01(\x0b\x32\'.coreason.foundry.v1.CreateDraftRequestH\x00\x12:\n\rrefresh_token\x18\t \x01(\x0b\x32!.coreason.foundry.v1.RefreshTokenH\x00\x12+\n\x05leave\x18\n \x01(\x0b\x32\x1a.coreason.foundry.v1.LeaveH\x00\x12\x39\n\tstart_run\x18\x0b \x01(\x0b\x32$.coreason.foundry.v1.StartRunRequestH\x00\x12\x42\n\x0e\x61ppend_run_log\x18\x0c \x01(\x0b\x32(.coreason.foundry.v1.SessionAppendRunLogH\x00\x12;\n\nfinish_run\x18\r \x01(\x0b\x32%.coreason.foundry.v1.FinishRunRequestH\x00\x42\t\n\x07\x63ommand\"J\n\x16ProjectSessionResponse\x12\x30\n\x06\x65vents\x18\x01 \x03(\x0b\x32 .coreason.foundry.v1.ServerEvent\"\xc0\x04\n\x0bServerEvent\x12-\n\x06opened\x18\x01 \x01(\x0b\x32\x1b.coreason.foundry.v1.OpenedH\x00\x12\x35\n\x08snapshot\x18\x02 \x01(\x0b\x32!.coreason.foundry.v1.SnapshotPageH\x00\x12\x32\n\tcaught_up\x18\x03 \x01(\x0b\x32\x1d.coreason.foundry.v1.CaughtUpH\x00\x12+\n\x05reply\x18\x04 \x01(\x0b\x32\x1a.coreason.foundry.v1.ReplyH\x00\x12.\n\x05\x65ntry\x18\x05 \x01(\x0b\x32\x1d.coreason.foundry.v1.LogEntryH\x00\x12\x37\n\x08presence\x18\x06 \x01(\x0b\x32#.coreason.foundry.v1.PresenceUpdateH\x00\x12\x38\n\x0cidle_warning\x18\x07 \x01(\x0b\x32 .coreason.foundry.v1.IdleWarningH\x00\x12)\n\x04tick\x18\x08 \x01(\x0b\x32\x19.coreason.foundry.v1.TickH\x00\x12-\n\x06resync\x18\t \x01(\x0b\x32\x1b.coreason.foundry.v1.ResyncH\x00\x12\x34\n\ngoing_away\x18\n \x01(\x0b\x32\x1e.coreason.foundry.v1.GoingAwayH\x00\x12.\n\x07run_log\x18\x0b \x01(\x0b\x32\x1b.coreason.foundry.v1.RunLogH\x00\x42\x07\n\x05\x65vent\"\xc2\x01\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x31\n\tprincipal\x18\x02 \x01(\x0b\x32\x1e.coreason.foundry.v1.Principal\x12-\n\topen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1f.coreason.foundry.v1.ClientInfo\x12\x10\n\x08\x64\x65tached\x18\x05 \x01(\x08\"V\n\x13ListSessionsRequest\x12\x18\n\nproject_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x14ListSessionsResponse\x12.\n\x08sessions\x18\x01 \x03(\x0b\x32\x1c.coreason.foundry.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"k\n\x11\x45ndSessionRequest\x12\x18\n\nproject_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nsession_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"E\n\x12\x45ndSessionResponse\x12/\n\x08position\x18\x01 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position2\xb4\x03\n\x0eSessionService\x12m\n\x0eProjectSession\x12*.coreason.foundry.v1.ProjectSessionRequest\x1a+.coreason.foundry.v1.ProjectSessionResponse(\x01\x30\x01\x12\x92\x01\n\x0cListSessions\x12(.coreason.foundry.v1.ListSessionsRequest\x1a).coreason.foundry.v1.ListSessionsResponse\"-\x90\x02\x01\x82\xd3\xe4\x93\x02$\x12\"/v1/projects/{project_id}/sessions\x12\x9d\x01\n\nEndSession\x12&.coreason.foundry.v1.EndSessionRequest\x1a\'.coreason.foundry.v1.EndSessionResponse\">\x82\xd3\xe4\x93\x02\x38\"3/v1/projects/{project_id}/sessions/{session_id}:end:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,22 +52,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONSERVICE'].methods_by_name['ListSessions']._serialized_options = b'\220\002\001\202\323\344\223\002$\022\"/v1/projects/{project_id}/sessions'
   _globals['_SESSIONSERVICE'].methods_by_name['EndSession']._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['EndSession']._serialized_options = b'\202\323\344\223\0028\"3/v1/projects/{project_id}/sessions/{session_id}:end:\001*'
-  _globals['_PROJECTSESSIONREQUEST']._serialized_start=338
-  _globals['_PROJECTSESSIONREQUEST']._serialized_end=910
-  _globals['_PROJECTSESSIONRESPONSE']._serialized_start=912
-  _globals['_PROJECTSESSIONRESPONSE']._serialized_end=986
-  _globals['_SERVEREVENT']._serialized_start=989
-  _globals['_SERVEREVENT']._serialized_end=1517
-  _globals['_SESSION']._serialized_start=1520
-  _globals['_SESSION']._serialized_end=1714
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1716
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1802
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1804
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1899
-  _globals['_ENDSESSIONREQUEST']._serialized_start=1901
-  _globals['_ENDSESSIONREQUEST']._serialized_end=2008
-  _globals['_ENDSESSIONRESPONSE']._serialized_start=2010
-  _globals['_ENDSESSIONRESPONSE']._serialized_end=2079
-  _globals['_SESSIONSERVICE']._serialized_start=2082
-  _globals['_SESSIONSERVICE']._serialized_end=2518
+  _globals['_PROJECTSESSIONREQUEST']._serialized_start=369
+  _globals['_PROJECTSESSIONREQUEST']._serialized_end=1129
+  _globals['_PROJECTSESSIONRESPONSE']._serialized_start=1131
+  _globals['_PROJECTSESSIONRESPONSE']._serialized_end=1205
+  _globals['_SERVEREVENT']._serialized_start=1208
+  _globals['_SERVEREVENT']._serialized_end=1784
+  _globals['_SESSION']._serialized_start=1787
+  _globals['_SESSION']._serialized_end=1981
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1983
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=2069
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=2071
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=2166
+  _globals['_ENDSESSIONREQUEST']._serialized_start=2168
+  _globals['_ENDSESSIONREQUEST']._serialized_end=2275
+  _globals['_ENDSESSIONRESPONSE']._serialized_start=2277
+  _globals['_ENDSESSIONRESPONSE']._serialized_end=2346
+  _globals['_SESSIONSERVICE']._serialized_start=2349
+  _globals['_SESSIONSERVICE']._serialized_end=2785
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from coreason.foundry.v1 import audit_pb2 as _audit_pb2
 from coreason.foundry.v1 import draft_pb2 as _draft_pb2
+from coreason.foundry.v1 import run_pb2 as _run_pb2
 from coreason.foundry.v1 import session_command_pb2 as _session_command_pb2
 from coreason.foundry.v1 import session_event_pb2 as _session_event_pb2
 from coreason.foundry.v1 import types_pb2 as _types_pb2
@@ -40,6 +41,9 @@ class ProjectSessionRequest(_message.Message):
     CREATE_DRAFT_FIELD_NUMBER: _builtins.int
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     LEAVE_FIELD_NUMBER: _builtins.int
+    START_RUN_FIELD_NUMBER: _builtins.int
+    APPEND_RUN_LOG_FIELD_NUMBER: _builtins.int
+    FINISH_RUN_FIELD_NUMBER: _builtins.int
     command_id: _builtins.int
     """Over 0, chosen by the client, echoed in the reply. Commands run in the order they were sent."""
     @_builtins.property
@@ -78,6 +82,18 @@ class ProjectSessionRequest(_message.Message):
     def leave(self) -> _session_command_pb2.Leave:
         """Ends the session cleanly."""
 
+    @_builtins.property
+    def start_run(self) -> _run_pb2.StartRunRequest:
+        """Starts a run; as RunService.StartRun for this session. `project_id` and `session_id` may be left empty."""
+
+    @_builtins.property
+    def append_run_log(self) -> _session_command_pb2.SessionAppendRunLog:
+        """Appends lines to the console of a run."""
+
+    @_builtins.property
+    def finish_run(self) -> _run_pb2.FinishRunRequest:
+        """Finishes a run; as RunService.FinishRun. `project_id` may be left empty."""
+
     def __init__(
         self,
         *,
@@ -91,12 +107,15 @@ class ProjectSessionRequest(_message.Message):
         create_draft: _draft_pb2.CreateDraftRequest | None = ...,
         refresh_token: _session_command_pb2.RefreshToken | None = ...,
         leave: _session_command_pb2.Leave | None = ...,
+        start_run: _run_pb2.StartRunRequest | None = ...,
+        append_run_log: _session_command_pb2.SessionAppendRunLog | None = ...,
+        finish_run: _run_pb2.FinishRunRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lock", b"acquire_lock", "command", b"command", "create_draft", b"create_draft", "heartbeat", b"heartbeat", "leave", b"leave", "open", b"open", "refresh_token", b"refresh_token", "release_lock", b"release_lock", "touch", b"touch", "update_presence", b"update_presence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lock", b"acquire_lock", "append_run_log", b"append_run_log", "command", b"command", "create_draft", b"create_draft", "finish_run", b"finish_run", "heartbeat", b"heartbeat", "leave", b"leave", "open", b"open", "refresh_token", b"refresh_token", "release_lock", b"release_lock", "start_run", b"start_run", "touch", b"touch", "update_presence", b"update_presence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lock", b"acquire_lock", "command", b"command", "command_id", b"command_id", "create_draft", b"create_draft", "heartbeat", b"heartbeat", "leave", b"leave", "open", b"open", "refresh_token", b"refresh_token", "release_lock", b"release_lock", "touch", b"touch", "update_presence", b"update_presence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lock", b"acquire_lock", "append_run_log", b"append_run_log", "command", b"command", "command_id", b"command_id", "create_draft", b"create_draft", "finish_run", b"finish_run", "heartbeat", b"heartbeat", "leave", b"leave", "open", b"open", "refresh_token", b"refresh_token", "release_lock", b"release_lock", "start_run", b"start_run", "touch", b"touch", "update_presence", b"update_presence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["open", "heartbeat", "acquire_lock", "release_lock", "touch", "update_presence", "create_draft", "refresh_token", "leave"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["open", "heartbeat", "acquire_lock", "release_lock", "touch", "update_presence", "create_draft", "refresh_token", "leave", "start_run", "append_run_log", "finish_run"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -145,6 +164,7 @@ class ServerEvent(_message.Message):
     TICK_FIELD_NUMBER: _builtins.int
     RESYNC_FIELD_NUMBER: _builtins.int
     GOING_AWAY_FIELD_NUMBER: _builtins.int
+    RUN_LOG_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def opened(self) -> _session_event_pb2.Opened:
         """The session is open."""
@@ -185,6 +205,10 @@ class ServerEvent(_message.Message):
     def going_away(self) -> _session_event_pb2.GoingAway:
         """The server is about to leave."""
 
+    @_builtins.property
+    def run_log(self) -> _run_pb2.RunLog:
+        """Console lines, or the end, of a run; only with `open.follow_runs`. Served after everything else."""
+
     def __init__(
         self,
         *,
@@ -198,12 +222,13 @@ class ServerEvent(_message.Message):
         tick: _session_event_pb2.Tick | None = ...,
         resync: _session_event_pb2.Resync | None = ...,
         going_away: _session_event_pb2.GoingAway | None = ...,
+        run_log: _run_pb2.RunLog | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "entry", b"entry", "event", b"event", "going_away", b"going_away", "idle_warning", b"idle_warning", "opened", b"opened", "presence", b"presence", "reply", b"reply", "resync", b"resync", "snapshot", b"snapshot", "tick", b"tick"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "entry", b"entry", "event", b"event", "going_away", b"going_away", "idle_warning", b"idle_warning", "opened", b"opened", "presence", b"presence", "reply", b"reply", "resync", b"resync", "run_log", b"run_log", "snapshot", b"snapshot", "tick", b"tick"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "entry", b"entry", "event", b"event", "going_away", b"going_away", "idle_warning", b"idle_warning", "opened", b"opened", "presence", b"presence", "reply", b"reply", "resync", b"resync", "snapshot", b"snapshot", "tick", b"tick"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "entry", b"entry", "event", b"event", "going_away", b"going_away", "idle_warning", b"idle_warning", "opened", b"opened", "presence", b"presence", "reply", b"reply", "resync", b"resync", "run_log", b"run_log", "snapshot", b"snapshot", "tick", b"tick"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["opened", "snapshot", "caught_up", "reply", "entry", "presence", "idle_warning", "tick", "resync", "going_away"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["opened", "snapshot", "caught_up", "reply", "entry", "presence", "idle_warning", "tick", "resync", "going_away", "run_log"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -28,6 +28,9 @@ class SessionServiceStub:
     positions already seen, only after their commit, and resumable from any position. A refused command is a `reply` with
     an error and the stream goes on; only the end of the session is a gRPC status.
 
+    The console lines of a run come in order, each exactly once on a stream, stored before they are sent, and the last
+    of them is followed by the finished run; there is no order between them and log entries.
+
     The client sends a `heartbeat` every `opened.heartbeat_interval`; a session silent for 15 s is closed.
 
     Not idempotent. Errors: PROJECT_ACCESS_DENIED, AGENT_ACCESS_DENIED, RESUME_REFUSED, ACCESS_LOST (PERMISSION_DENIED),
@@ -66,6 +69,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         A client may rely on: log entries come in order, without gaps (or after an explicit `resync`), unique after dropping
         positions already seen, only after their commit, and resumable from any position. A refused command is a `reply` with
         an error and the stream goes on; only the end of the session is a gRPC status.
+
+        The console lines of a run come in order, each exactly once on a stream, stored before they are sent, and the last
+        of them is followed by the finished run; there is no order between them and log entries.
 
         The client sends a `heartbeat` every `opened.heartbeat_interval`; a session silent for 15 s is closed.
 

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,36 +18,42 @@ from foundry.clock import SystemClock
 from foundry.coordination.memory import MemoryEventBus, MemoryLockRegistry, MemoryPresenceRegistry
 from foundry.identity import DEV_AUDIENCE, DEV_ISSUER, JwtVerifier, load_public_key, make_dev_key
 from foundry.ids import new_id
+from foundry.managers.anchoring import Anchoring
 from foundry.managers.audit import AuditManager
+from foundry.managers.bundle import Bundler
+from foundry.managers.comments import CommentManager
+from foundry.managers.console import Console
 from foundry.managers.denials import Denials
 from foundry.managers.drafts import DraftManager
+from foundry.managers.exports import ExportManager
 from foundry.managers.hub import SessionHub
 from foundry.managers.idle import IdleWatch
 from foundry.managers.locks import LockManager
 from foundry.managers.presence import PresenceBoard
 from foundry.managers.projects import ProjectManager
+from foundry.managers.run_log import RunLogReader
+from foundry.managers.runs import RunManager
 from foundry.managers.sessions import SessionManager
 from foundry.managers.state import StateReader
 from foundry.managers.workers import Workers
 from foundry.rpc.audit import AuditServicer
 from foundry.rpc.calls import Calls
+from foundry.rpc.comment import CommentServicer
 from foundry.rpc.draft import DraftServicer
 from foundry.rpc.encoding import EventEncoder
+from foundry.rpc.export import ExportServicer
 from foundry.rpc.lock import LockServicer
 from foundry.rpc.project import ProjectServicer
+from foundry.rpc.run import RunServicer
 from foundry.rpc.server import bind, build_server, set_serving
 from foundry.rpc.session import SessionServicer
 from foundry.rpc.stream import StreamParts
 from foundry.rpc.validation import Pages
 from foundry.settings import StartupError
 from foundry.store.database import Database, StoreError
-from foundry.store.drafts import DraftRepository
-from foundry.store.entries import EntryRepository
-from foundry.store.fields import FieldRepository
 from foundry.store.housekeeping import forget_old_requests
 from foundry.store.lane import WriteLane
-from foundry.store.projects import SqlAlchemyProjectRepository
-from foundry.store.sessions import SessionRepository
+from foundry.store.repositories import Repositories
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -85,60 +92,23 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
         workers = Workers()
         stack.push_async_callback(workers.close)
 
-        projects, fields = SqlAlchemyProjectRepository(database), FieldRepository(database)
-        drafts, entries = DraftRepository(database), EntryRepository(database)
-        limits, liveness = settings.limits, settings.liveness
-        idle_limit_us = int(liveness.idle_limit_s * 1_000_000)
+        managers = _managers(settings, clock, database, lane, workers)
+        stack.push_async_callback(managers.denials.flush)
+        for follower in (managers.hub, managers.console, managers.run_log, managers.locks):
+            follower.follow(bus)
+        await managers.hub.recover()
+        stack.push_async_callback(managers.hub.stop)
 
-        denials = Denials(lane, clock)
-        stack.push_async_callback(denials.flush)
-        locks = LockManager(lane, projects, fields, MemoryLockRegistry(clock), denials, idle_limit_us=idle_limit_us)
-        draft_manager = DraftManager(
-            lane, projects, fields, drafts, workers, limits=limits, idle_limit_us=idle_limit_us
-        )
-        sessions = SessionManager(
-            lane,
-            projects,
-            SessionRepository(database),
-            boot_id=new_id(),
-            sessions_max=limits.sessions_per_project_max,
-        )
-        state = StateReader(database, projects, fields, entries, fanout=settings.fanout)
-        hub = SessionHub(
-            sessions,
-            state,
-            PresenceBoard(MemoryPresenceRegistry()),
-            clock,
-            EventEncoder(epoch=database.epoch, limits=limits, liveness=liveness),
-            liveness=liveness,
-            fanout=settings.fanout,
-        )
-        hub.follow(bus)
-        locks.follow(bus)
-        await hub.recover()
-        stack.push_async_callback(hub.stop)
-
-        epoch, pages = database.epoch, Pages(database.page_token_key)
-        calls = Calls(_verifier(settings, clock), denials, limit_bytes=limits.message_bytes_max)
-        draft_servicer = DraftServicer(draft_manager, pages, epoch=epoch, changes_max=limits.changes_per_save_max)
-        parts = StreamParts(hub, locks, draft_servicer, state, calls, liveness, epoch)
-        session_servicer = SessionServicer(sessions, pages, parts, epoch=epoch)
-        audit = AuditManager(projects, entries, epoch=epoch, administrators=frozenset(settings.administrators))
-        servicers = {
-            "ProjectService": ProjectServicer(ProjectManager(lane, projects, instance_id=database.instance_id), pages),
-            "DraftService": draft_servicer,
-            "LockService": LockServicer(locks, pages, epoch=epoch),
-            "SessionService": session_servicer,
-            "AuditService": AuditServicer(audit, pages, epoch=epoch),
-        }
-        server, healthy = build_server(calls, servicers, limits)
+        calls = Calls(_verifier(settings, clock), managers.denials, limit_bytes=settings.limits.message_bytes_max)
+        sessions, runs, servicers = _servicers(settings, clock, database, calls, managers)
+        server, healthy = build_server(calls, servicers, settings.limits)
         address = bind(server, settings)
 
         for work in (
-            hub.run(),
-            locks.run(),
-            denials.run(),
-            IdleWatch(locks, fields, hub, clock, liveness).run(),
+            managers.hub.run(),
+            managers.locks.run(),
+            managers.denials.run(),
+            managers.idle.run(),
             forget_old_requests(lane),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(_supervised(work, failures)))
@@ -148,11 +118,109 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
             yield address
         finally:
             await healthy.enter_graceful_shutdown()
-            await hub.drain()
-            await server.stop(liveness.stop_grace_s)
-            await session_servicer.wait_closed(liveness.stop_grace_s)
+            runs.drain()
+            await managers.hub.drain()
+            await server.stop(settings.liveness.stop_grace_s)
+            await sessions.wait_closed(settings.liveness.stop_grace_s)
     if failures:
         raise ServerFailedError from failures[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Managers:
+    """Everything that decides."""
+
+    denials: Denials
+    projects: ProjectManager
+    locks: LockManager
+    drafts: DraftManager
+    sessions: SessionManager
+    comments: CommentManager
+    runs: RunManager
+    exports: ExportManager
+    bundler: Bundler
+    audit: AuditManager
+    state: StateReader
+    console: Console
+    run_log: RunLogReader
+    hub: SessionHub
+    idle: IdleWatch
+
+
+def _managers(
+    settings: ServerSettings, clock: Clock, database: Database, lane: WriteLane, workers: Workers
+) -> _Managers:
+    limits, liveness, instance_id = settings.limits, settings.liveness, database.instance_id
+    idle_limit_us = int(liveness.idle_limit_s * 1_000_000)
+    store = Repositories(database)
+    projects, fields, drafts = store.projects, store.fields, store.drafts
+    denials = Denials(lane, clock)
+    locks = LockManager(lane, projects, fields, MemoryLockRegistry(clock), denials, idle_limit_us=idle_limit_us)
+    sessions = SessionManager(
+        lane, projects, store.sessions, boot_id=new_id(), sessions_max=limits.sessions_per_project_max
+    )
+    state = StateReader(database, store, fanout=settings.fanout)
+    encode = EventEncoder(epoch=database.epoch, limits=limits, liveness=liveness)
+    console = Console(store.runs, encode)
+    hub = SessionHub(
+        sessions,
+        state,
+        PresenceBoard(MemoryPresenceRegistry()),
+        clock,
+        encode,
+        console=console,
+        liveness=liveness,
+        fanout=settings.fanout,
+    )
+    return _Managers(
+        denials=denials,
+        projects=ProjectManager(lane, projects, instance_id=instance_id),
+        locks=locks,
+        drafts=DraftManager(lane, projects, fields, drafts, workers, limits=limits, idle_limit_us=idle_limit_us),
+        sessions=sessions,
+        comments=CommentManager(lane, projects, store.comments, store.runs, Anchoring(drafts, workers)),
+        runs=RunManager(lane, projects, drafts, store.runs, limits=limits),
+        exports=ExportManager(
+            lane, store, workers, limits=limits, instance_id=instance_id, idle_limit_us=idle_limit_us
+        ),
+        bundler=Bundler(lane, store, limits=limits),
+        audit=AuditManager(
+            projects, store.entries, epoch=database.epoch, administrators=frozenset(settings.administrators)
+        ),
+        state=state,
+        console=console,
+        run_log=RunLogReader(projects, store.runs, clock, drain_s=liveness.drain_s),
+        hub=hub,
+        idle=IdleWatch(locks, fields, hub, clock, liveness),
+    )
+
+
+def _servicers(
+    settings: ServerSettings, clock: Clock, database: Database, calls: Calls, managers: _Managers
+) -> tuple[SessionServicer, RunServicer, dict[str, object]]:
+    """Everything that translates, by service; those with streams, which must be seen off, once more by themselves."""
+    limits, liveness = settings.limits, settings.liveness
+    epoch, pages = database.epoch, Pages(database.page_token_key)
+    drafts = DraftServicer(managers.drafts, pages, epoch=epoch, changes_max=limits.changes_per_save_max)
+    runs = RunServicer(
+        managers.runs, managers.run_log, pages, clock, epoch=epoch, limits=limits, drain_s=liveness.drain_s
+    )
+    parts = StreamParts(managers.hub, managers.locks, drafts, runs, managers.state, calls, liveness, epoch)
+    sessions = SessionServicer(managers.sessions, pages, parts, epoch=epoch)
+    return (
+        sessions,
+        runs,
+        {
+            "ProjectService": ProjectServicer(managers.projects, pages),
+            "DraftService": drafts,
+            "LockService": LockServicer(managers.locks, pages, epoch=epoch),
+            "SessionService": sessions,
+            "AuditService": AuditServicer(managers.audit, pages, epoch=epoch),
+            "CommentService": CommentServicer(managers.comments, pages, epoch=epoch),
+            "RunService": runs,
+            "ExportService": ExportServicer(managers.exports, managers.bundler, epoch=epoch),
+        },
+    )
 
 
 def _open_database(settings: ServerSettings, clock: Clock) -> Database:

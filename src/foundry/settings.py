@@ -28,6 +28,13 @@ class Limits(BaseModel):
     #: Content of one GetDraft answer; leaves room for names and hashes in the message.
     answer_bytes_max: int = Field(12 * _MIB, ge=_MIB, le=60 * _MIB)
     changes_per_save_max: int = Field(64, ge=1, le=64)
+    #: Of one line of a run's console, in UTF-8.
+    line_bytes_max: int = Field(64 * 1024, ge=1024, le=512 * 1024)
+    lines_per_message_max: int = Field(5_000, ge=1, le=50_000)
+    run_lines_max: int = Field(2_000_000, ge=1_000, le=100_000_000)
+    run_bytes_max: int = Field(256 * _MIB, ge=_MIB, le=4_096 * _MIB)
+    #: Content of one version as a harness gets it.
+    assay_bytes_max: int = Field(8 * _MIB, ge=_MIB, le=12 * _MIB)
     sessions_per_project_max: int = Field(500, ge=1, le=5_000)
 
 

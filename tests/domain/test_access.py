@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
@@ -12,13 +13,17 @@ from foundry.domain.access import (
     check_access,
     check_breaking,
     check_content_open,
+    check_frozen,
     check_not_archived,
+    check_open,
     check_reason,
+    check_thawed,
 )
 from foundry.domain.errors import (
     AgentAccessDenied,
     FoundryError,
     HumanRequired,
+    NotFrozen,
     ProjectArchived,
     ProjectFrozen,
     ReasonRequired,
@@ -39,9 +44,25 @@ MAY = {
     Action.SET_MEMBERS: "O",
     Action.SET_POLICY: "O",
     Action.BREAK_LOCK: "EO",
+    Action.COMMENT: "EO",
+    Action.DELETE_COMMENT: "O",
+    Action.RUN: "EO",
+    Action.CANCEL_RUN: "O",
+    Action.FREEZE: "O",
+    Action.REVISE: "EO",
 }
 #: What only people do, whatever scopes a token claims.
-PEOPLE_ONLY = {Action.END_SESSION, Action.SET_MEMBERS, Action.SET_POLICY, Action.BREAK_LOCK}
+PEOPLE_ONLY = {
+    Action.END_SESSION,
+    Action.SET_MEMBERS,
+    Action.SET_POLICY,
+    Action.BREAK_LOCK,
+    Action.DELETE_COMMENT,
+    Action.CANCEL_RUN,
+    Action.FREEZE,
+}
+#: What an agent may do that is let in to suggest.
+SUGGESTING = {Action.READ, Action.COMMENT}
 
 
 def allowed(action: Action, kind: PrincipalKind, role: Role, access: AgentAccess) -> bool:
@@ -50,7 +71,7 @@ def allowed(action: Action, kind: PrincipalKind, role: Role, access: AgentAccess
     if kind is not PrincipalKind.HUMAN:
         may = may and action not in PEOPLE_ONLY
     if kind is PrincipalKind.AGENT:
-        may = may and (access is AgentAccess.EDIT or (access is AgentAccess.SUGGEST_ONLY and action is Action.READ))
+        may = may and (access is AgentAccess.EDIT or (access is AgentAccess.SUGGEST_ONLY and action in SUGGESTING))
     return may
 
 
@@ -146,3 +167,33 @@ def test_an_actor_is_subject_kind_and_delegation() -> None:
     assert not alice.same_actor(replace(alice, on_behalf_of="dave"))
     assert not alice.same_actor(replace(alice, subject="alice2"))
     assert (alice.label, replace(alice, display_name="").label) == ("Alice", "alice")
+
+
+@pytest.mark.parametrize(("state", "archived"), list(product(ProjectState, [0, 5])), ids=str)
+def test_what_a_frozen_or_archived_project_still_takes(state: ProjectState, archived: int) -> None:
+    """Under review comments and runs go on; frozen is said before archived; only a frozen one is handed over."""
+    project = replace(PROJECT, state=state, archive_time_us=archived)
+    frozen = state is ProjectState.FROZEN
+    wanted: type[FoundryError] | None = ProjectFrozen if frozen else ProjectArchived if archived else None
+    assert refusal_of(check_open, project) is wanted
+    assert refusal_of(check_thawed, project) is (ProjectFrozen if frozen else None)
+    assert refusal_of(check_frozen, project) is (None if frozen else NotFrozen)
+
+
+@pytest.mark.parametrize(("may", "role"), list(product([False, True], Role)), ids=str)
+def test_viewers_comment_where_policy_says_so(may: bool, role: Role) -> None:
+    """And an AUDITOR never does."""
+    project = replace(PROJECT, policy=Policy(viewers_may_comment=may))
+    allows = role in {Role.EDITOR, Role.OWNER} or (may and role is Role.VIEWER)
+    member = Member("p", "a", role)
+    refused = refusal_of(lambda of: check_access(Action.COMMENT, Principal("a"), member, of), project)
+    assert refused is (None if allows else RoleTooLow)
+
+
+def refusal_of(check: Callable[[Project], None], project: Project) -> type[FoundryError] | None:
+    """What a check refuses with."""
+    try:
+        check(project)
+    except FoundryError as error:
+        return type(error)
+    return None

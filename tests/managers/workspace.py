@@ -10,11 +10,13 @@ from pathlib import Path
 from foundry.coordination.memory import MemoryEventBus, MemoryLockRegistry, MemoryPresenceRegistry
 from foundry.domain.draft import SaveResult
 from foundry.domain.entry import Entry
+from foundry.domain.events import Committed
 from foundry.domain.lock import Lock
 from foundry.domain.principal import Caller, Principal, PrincipalKind
 from foundry.domain.project import Role
 from foundry.domain.session import Session
 from foundry.ids import new_id
+from foundry.managers.console import Console
 from foundry.managers.denials import Denials
 from foundry.managers.drafts import DraftManager, RequestedChange, SaveRequest
 from foundry.managers.hub import SessionHub
@@ -29,12 +31,9 @@ from foundry.managers.workers import Workers
 from foundry.rpc.encoding import EventEncoder
 from foundry.settings import Fanout, Limits, Liveness
 from foundry.store.database import Database
-from foundry.store.drafts import DraftRepository
 from foundry.store.entries import EntryRepository
-from foundry.store.fields import FieldRepository
 from foundry.store.lane import WriteLane
-from foundry.store.projects import SqlAlchemyProjectRepository
-from foundry.store.sessions import SessionRepository
+from foundry.store.repositories import Repositories
 from tests.store.manual_clock import ManualClock
 
 LIVENESS = Liveness()
@@ -69,11 +68,12 @@ class Workspace:
     committed: list[Entry] = field(default_factory=list)
     batches: list[list[Entry]] = field(default_factory=list)
 
-    def on_commit(self, entries: list[Entry]) -> None:
-        """Note the entries of a commit and spread them."""
+    def on_commit(self, news: list[Committed]) -> None:
+        """Note the entries of a commit and spread what it brought forth."""
+        entries = [item for item in news if isinstance(item, Entry)]
         self.batches.append(entries)
         self.committed += entries
-        self.bus.publish(entries)
+        self.bus.publish(news)
 
     async def project(self, owner: Caller = ALICE, *editors: Caller) -> str:
         """A new project with members; returns its id."""
@@ -121,27 +121,29 @@ async def opened(
     """A workspace over the database in ``directory``, closed in the end."""
     clock = clock or ManualClock()
     database, bus, workers = Database(directory, clock), MemoryEventBus(), Workers()
-    lane = WriteLane(database.writer, clock, lambda entries: made.on_commit(entries))  # noqa: PLW0108 - made later
-    projects, fields = SqlAlchemyProjectRepository(database), FieldRepository(database)
-    entries, denials = EntryRepository(database), Denials(lane, clock)
+    lane = WriteLane(database.writer, clock, lambda news: made.on_commit(news))  # noqa: PLW0108 - made later
+    store, denials = Repositories(database), Denials(lane, clock)
+    projects, fields = store.projects, store.fields
     limits, fanout = Limits(), Fanout()
     idle_us = int(liveness.idle_limit_s * 1_000_000)
     locks = LockManager(lane, projects, fields, MemoryLockRegistry(clock), denials, idle_limit_us=idle_us)
     sessions = SessionManager(
-        lane, projects, SessionRepository(database), boot_id=new_id(), sessions_max=limits.sessions_per_project_max
+        lane, projects, store.sessions, boot_id=new_id(), sessions_max=limits.sessions_per_project_max
     )
+    encode = EventEncoder(epoch=database.epoch, limits=limits, liveness=liveness)
+    console = Console(store.runs, encode)
     hub = SessionHub(
         sessions,
-        StateReader(database, projects, fields, entries, fanout=fanout),
+        StateReader(database, store, fanout=fanout),
         PresenceBoard(MemoryPresenceRegistry()),
         clock,
-        EventEncoder(epoch=database.epoch, limits=limits, liveness=liveness),
+        encode,
+        console=console,
         liveness=liveness,
         fanout=fanout,
     )
-    hub.follow(bus)
-    locks.follow(bus)
-    drafts = DraftRepository(database)
+    for follower in (hub, console, locks):
+        follower.follow(bus)
     made = Workspace(
         database,
         clock,
@@ -149,12 +151,12 @@ async def opened(
         bus,
         ProjectManager(lane, projects, instance_id=database.instance_id),
         locks,
-        DraftManager(lane, projects, fields, drafts, workers, limits=limits, idle_limit_us=idle_us),
+        DraftManager(lane, projects, fields, store.drafts, workers, limits=limits, idle_limit_us=idle_us),
         sessions,
         hub,
         denials,
         IdleWatch(locks, fields, hub, clock, liveness),
-        entries,
+        store.entries,
     )
     lane.start()
     try:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from foundry.domain.field import FieldDigest
 
 
-def content_sha256(fields: Iterable[FieldDigest]) -> str:
-    """Return the SHA-256 (hex) of the canonical manifest of a version's fields.
+def canonical_manifest(fields: Iterable[FieldDigest]) -> bytes:
+    """The canonical manifest of a version's fields, as it is exported.
 
-    The manifest is the RFC 8785 JSON of ``{"fields": [{"kind", "media_type", "name", "sha256"}, ...], "v": 1}`` with
-    the fields sorted by name. Anybody can rebuild it from an export, so its form is part of the contract. The
-    ``scratchpad`` is no released content and left out.
+    It is the RFC 8785 JSON of ``{"fields": [{"kind", "media_type", "name", "sha256"}, ...], "v": 1}`` with the fields
+    sorted by name. Anybody can rebuild it from an export, so its form is part of the contract. The ``scratchpad`` is no
+    released content and left out.
 
     Args:
         fields: All fields of the version, in any order; only name, kind, media type and hash count.
@@ -37,4 +37,13 @@ def content_sha256(fields: Iterable[FieldDigest]) -> str:
                 "name": field.name,
                 "sha256": field.sha256,
             }
-    return sha256_hex(canonical_json({"fields": [by_name[name] for name in sorted(by_name)], "v": 1}))
+    return canonical_json({"fields": [by_name[name] for name in sorted(by_name)], "v": 1})
+
+
+def content_sha256(fields: Iterable[FieldDigest]) -> str:
+    """The SHA-256 (hex) of the ``canonical_manifest`` of a version's fields.
+
+    Raises:
+        ValueError: Two fields of one name.
+    """
+    return sha256_hex(canonical_manifest(fields))

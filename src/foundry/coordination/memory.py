@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from foundry.clock import Clock
-    from foundry.domain.entry import Entry
+    from foundry.domain.events import Committed
     from foundry.domain.session import Presence
 
 _log = structlog.get_logger(__name__)
@@ -85,17 +85,17 @@ class MemoryEventBus:
     """An ``EventBus`` that calls."""
 
     def __init__(self) -> None:
-        self._receivers: list[Callable[[Entry], None]] = []
+        self._receivers: list[Callable[[Committed], None]] = []
 
-    def publish(self, entries: Sequence[Entry]) -> None:
+    def publish(self, news: Sequence[Committed]) -> None:
         """See ``EventBus.publish``."""
-        for entry in entries:
+        for item in news:
             for receiver in self._receivers:
                 try:
-                    receiver(entry)
+                    receiver(item)
                 except Exception:  # noqa: BLE001 - one receiver must not starve the others
-                    _log.exception("receiver_failed", log=entry.log, sequence=entry.sequence)
+                    _log.exception("receiver_failed", kind=type(item).__name__)
 
-    def subscribe(self, receiver: Callable[[Entry], None]) -> None:
+    def subscribe(self, receiver: Callable[[Committed], None]) -> None:
         """See ``EventBus.subscribe``."""
         self._receivers.append(receiver)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from foundry.domain.entry import Entry
+    from foundry.domain.events import Committed
     from foundry.domain.session import Presence
 
 
@@ -58,12 +58,15 @@ class PresenceRegistry(Protocol):
 
 
 class EventBus(Protocol):
-    """Rings for committed entries. It may lose them: receivers check continuity and read gaps from the log."""
+    """Rings for what was committed: entries of logs and lines of consoles.
 
-    def publish(self, entries: Sequence[Entry]) -> None:
-        """Spread entries of one commit, in log order, after it. Never blocks and never raises for a receiver."""
+    It may lose some: receivers check continuity and read gaps from the store.
+    """
+
+    def publish(self, news: Sequence[Committed]) -> None:
+        """Spread what one commit brought forth, in its order, after it. Never blocks, never raises for a receiver."""
         ...
 
-    def subscribe(self, receiver: Callable[[Entry], None]) -> None:
-        """Call ``receiver`` on the event loop with each entry of every log, in log order, from now on."""
+    def subscribe(self, receiver: Callable[[Committed], None]) -> None:
+        """Call ``receiver`` on the event loop with each of them, in the order of the commits, from now on."""
         ...

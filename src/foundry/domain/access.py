@@ -7,6 +7,7 @@ import enum
 from foundry.domain.errors import (
     AgentAccessDenied,
     HumanRequired,
+    NotFrozen,
     ProjectArchived,
     ProjectFrozen,
     ReasonRequired,
@@ -27,6 +28,12 @@ class Action(enum.Enum):
     SET_MEMBERS = ("change members", frozenset({Role.OWNER}), Role.OWNER)
     SET_POLICY = ("change the policy", frozenset({Role.OWNER}), Role.OWNER)
     BREAK_LOCK = ("break a lock", frozenset({Role.EDITOR, Role.OWNER}), Role.EDITOR)
+    COMMENT = ("comment", frozenset({Role.EDITOR, Role.OWNER}), Role.EDITOR)
+    DELETE_COMMENT = ("delete another's comment", frozenset({Role.OWNER}), Role.OWNER)
+    RUN = ("run", frozenset({Role.EDITOR, Role.OWNER}), Role.EDITOR)
+    CANCEL_RUN = ("cancel another's run", frozenset({Role.OWNER}), Role.OWNER)
+    FREEZE = ("freeze", frozenset({Role.OWNER}), Role.OWNER)
+    REVISE = ("start a revision", frozenset({Role.EDITOR, Role.OWNER}), Role.EDITOR)
 
     @property
     def words(self) -> str:
@@ -35,7 +42,19 @@ class Action(enum.Enum):
 
 
 #: Whatever a token claims, an agent or a service never does these.
-_HUMAN_ONLY = frozenset({Action.SET_MEMBERS, Action.SET_POLICY, Action.BREAK_LOCK, Action.END_SESSION})
+_HUMAN_ONLY = frozenset(
+    {
+        Action.SET_MEMBERS,
+        Action.SET_POLICY,
+        Action.BREAK_LOCK,
+        Action.END_SESSION,
+        Action.DELETE_COMMENT,
+        Action.CANCEL_RUN,
+        Action.FREEZE,
+    }
+)
+#: What an agent may do that is let in to read and suggest.
+_SUGGESTING = frozenset({Action.READ, Action.COMMENT})
 
 
 def check_access(action: Action, principal: Principal, member: Member, project: Project) -> None:
@@ -49,9 +68,12 @@ def check_access(action: Action, principal: Principal, member: Member, project: 
     words, roles, required = action.value
     if principal.kind is PrincipalKind.AGENT:
         access = project.policy.agent_access
-        if access is AgentAccess.DENY or (action is not Action.READ and access is not AgentAccess.EDIT):
+        if access is AgentAccess.DENY or (action not in _SUGGESTING and access is not AgentAccess.EDIT):
             raise AgentAccessDenied(words, access.value)
-    if member.role not in roles:
+    may = member.role in roles
+    if action is Action.COMMENT and member.role is Role.VIEWER:
+        may = project.policy.viewers_may_comment
+    if not may:
         raise RoleTooLow(words, member.role.value, required.value)
     if action in _HUMAN_ONLY and principal.kind is not PrincipalKind.HUMAN:
         raise HumanRequired(words, principal.kind.value)
@@ -75,6 +97,37 @@ def check_not_archived(project: Project) -> None:
     """
     if project.archive_time_us:
         raise ProjectArchived(project.project_id)
+
+
+def check_thawed(project: Project) -> None:
+    """Refuse what a frozen project does not know any more.
+
+    Raises:
+        ProjectFrozen: It is FROZEN.
+    """
+    if project.state is ProjectState.FROZEN:
+        raise ProjectFrozen(project.project_id, project.state.value)
+
+
+def check_open(project: Project) -> None:
+    """Refuse any write to a project that is frozen or archived.
+
+    Raises:
+        ProjectFrozen: It is FROZEN; under review comments and runs go on.
+        ProjectArchived: It is archived.
+    """
+    check_thawed(project)
+    check_not_archived(project)
+
+
+def check_frozen(project: Project) -> None:
+    """Refuse to hand over what is not released.
+
+    Raises:
+        NotFrozen: It is not FROZEN.
+    """
+    if project.state is not ProjectState.FROZEN:
+        raise NotFrozen(project.project_id, project.state.value)
 
 
 def check_content_open(project: Project) -> None:

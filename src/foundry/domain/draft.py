@@ -15,6 +15,7 @@ class DraftOrigin(enum.StrEnum):
 
     SAVE = "SAVE"
     REVERT = "REVERT"
+    IMPORT = "IMPORT"
 
 
 class SaveOutcome(enum.StrEnum):

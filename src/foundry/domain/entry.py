@@ -35,6 +35,17 @@ class Event(enum.StrEnum):
     LOG_GENESIS = "log_genesis"
     AUTHENTICATION_FAILED = "authentication_failed"
     MIGRATION_APPLIED = "migration_applied"
+    COMMENT_CREATED = "comment_created"
+    COMMENT_UPDATED = "comment_updated"
+    COMMENT_DELETED = "comment_deleted"
+    COMMENT_STATE_CHANGED = "comment_state_changed"
+    RUN_STARTED = "run_started"
+    RUN_FINISHED = "run_finished"
+    ASSAY_EXPORTED = "assay_exported"
+    FREEZE_REQUESTED = "freeze_requested"
+    PROJECT_FROZEN = "project_frozen"
+    BUNDLE_EXPORTED = "bundle_exported"
+    REVISION_STARTED = "revision_started"
 
 
 @dataclass(frozen=True, slots=True)

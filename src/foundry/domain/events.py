@@ -9,6 +9,7 @@ from foundry.domain.entry import Entry
 from foundry.domain.field import FieldDigest
 from foundry.domain.lock import Lock
 from foundry.domain.project import Project
+from foundry.domain.run import LogLine, Run, RunLines
 from foundry.domain.session import Attachment, Position, Presence
 
 
@@ -63,12 +64,13 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPage:
-    """A part of a snapshot; the first page carries project and locks, each carries some fields."""
+    """A part of a snapshot; the first page carries project, locks and running runs, each carries some fields."""
 
     project: Project | None
     locks: tuple[Lock, ...]
     fields: tuple[FieldDigest, ...]
     last: bool
+    runs: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +108,27 @@ class ServerGoing:
     retry_after_ms: int
 
 
-SessionEvent = EntryEvent | PresenceEvent | Opened | SnapshotPage | CaughtUp | Tick | IdleWarning | Resync | ServerGoing
+@dataclass(frozen=True, slots=True)
+class RunLogEvent:
+    """Lines of a run's console, or its end: then ``finished`` is the run as it was finished."""
+
+    run_id: str
+    lines: tuple[LogLine, ...] = ()
+    finished: Run | None = None
+
+
+#: What a commit brings forth, in its order: it goes over the bus to whoever follows.
+Committed = Entry | RunLines
+
+SessionEvent = (
+    EntryEvent
+    | PresenceEvent
+    | Opened
+    | SnapshotPage
+    | CaughtUp
+    | Tick
+    | IdleWarning
+    | Resync
+    | ServerGoing
+    | RunLogEvent
+)

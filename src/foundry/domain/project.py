@@ -65,6 +65,8 @@ class Project:
     Attributes:
         revision: Rises by one with each change of name, description, labels, policy, or archiving; makes the etag.
         archive_time_us: Microseconds since the Unix epoch, 0 when not archived.
+        revision_of_project_id: The frozen project it goes on from, or empty.
+        revision_of_fingerprint: Fingerprint of that project's freeze, or empty.
     """
 
     project_id: str
@@ -80,6 +82,8 @@ class Project:
     state: ProjectState = ProjectState.ACTIVE
     head_version: int = 0
     current_draft_id: str = ""
+    revision_of_project_id: str = ""
+    revision_of_fingerprint: str = ""
 
     @property
     def etag(self) -> str:

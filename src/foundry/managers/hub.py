@@ -21,14 +21,15 @@ from foundry.managers.endings import ending
 from foundry.managers.live import LiveSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from foundry.clock import Clock
     from foundry.coordination.ports import EventBus
-    from foundry.domain.events import SessionEvent
+    from foundry.domain.events import Committed, SessionEvent
     from foundry.domain.lock import Lock
     from foundry.domain.principal import Caller
     from foundry.domain.session import Session
+    from foundry.managers.console import Console
     from foundry.managers.presence import PresenceBoard
     from foundry.managers.sessions import AttachedSession, OpenSession, SessionManager
     from foundry.managers.state import News, StateReader
@@ -57,12 +58,14 @@ class SessionHub:
         clock: Clock,
         encode: Callable[[SessionEvent], bytes],
         *,
+        console: Console,
         liveness: Liveness,
         fanout: Fanout,
     ) -> None:
         self._sessions = sessions
         self._state = state
         self._presence = presence
+        self._console = console
         self._clock = clock
         self._encode = encode
         self._liveness = liveness
@@ -74,11 +77,14 @@ class SessionHub:
 
     # --- a stream begins ---
 
-    async def open(self, caller: Caller, wanted: OpenSession, after: Position | None) -> LiveSession:
+    async def open(
+        self, caller: Caller, wanted: OpenSession, after: Position | None, seen_lines: Mapping[str, int] | None = None
+    ) -> LiveSession:
         """Open or resume a session and attach a stream to it; what the client missed waits in its outbox.
 
         Args:
             after: The last position the client saw, or None.
+            seen_lines: Lines already seen, by run, if the client follows runs; else None.
 
         Raises:
             GoingAway: The server is leaving.
@@ -96,6 +102,8 @@ class SessionHub:
         channel.subscribers[session.session_id] = live.wake
         try:
             await self._begin(live, attached, after)
+            if seen_lines is not None and not live.ended.is_set():
+                live.console = await self._console.attach(session.project_id, seen_lines, live.wake)
         except BaseException:
             # The session is open and nobody else knows of it: whoever opened it closes it.
             self._spawn(self.finished(live, CloseReason.STREAM_GONE))
@@ -201,7 +209,9 @@ class SessionHub:
         """Feed the streams from the bus."""
         bus.subscribe(self._receive)
 
-    def _receive(self, entry: Entry) -> None:
+    def _receive(self, entry: Committed) -> None:
+        if not isinstance(entry, Entry):
+            return  # lines of consoles go their own way
         channel = self._channels.get(entry.log)
         if channel:
             if channel.last_sequence and entry.sequence > channel.last_sequence + 1:
@@ -258,6 +268,8 @@ class SessionHub:
         if self._live.get(live.session_id) is live:
             del self._live[live.session_id]
             live.channel.subscribers.pop(live.session_id, None)
+            if live.console:
+                self._console.detach(live.console)
             if not live.channel.subscribers:
                 self._channels.pop(live.session.project_id, None)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from foundry.domain.principal import Caller
     from foundry.domain.session import Activity, Session
     from foundry.managers.channel import Channel
+    from foundry.managers.console import Follower
 
 #: Frames are joined up to this size. Larger ones save nothing more.
 FRAME_BYTES = 64 * 1024
@@ -54,6 +55,7 @@ class LiveSession:
         self.ended = asyncio.Event()
         self.ending: FoundryError | None = None
         self.keeps_session = False
+        self.console: Follower | None = None  # when it follows the consoles of runs
         self._catch_up = catch_up
         self._outbox: deque[bytes] = deque()
         self._outbox_bytes = 0
@@ -106,6 +108,10 @@ class LiveSession:
                 await self._catch_up(self)
             elif self.cursor < self.channel.head:
                 return b"".join(self._take_ring(FRAME_BYTES))
+            elif self.console and self.console.ready:
+                # Last: consoles give way to everything else.
+                if data := self.console.take(FRAME_BYTES):
+                    return data
             else:
                 self._waiter = asyncio.get_running_loop().create_future()
                 try:

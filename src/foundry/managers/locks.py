@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from foundry.domain.access import Action, check_access, check_breaking, check_content_open
-from foundry.domain.entry import Event
+from foundry.domain.access import Action, check_access, check_breaking, check_content_open, check_thawed
+from foundry.domain.entry import Entry, Event
 from foundry.domain.errors import LockHeld, LockLost, NotFound
 from foundry.domain.field import check_field_name
 from foundry.domain.lock import AcquireResult, Lock, ReleaseReason
@@ -19,7 +19,7 @@ from foundry.store.requests import request_key
 
 if TYPE_CHECKING:
     from foundry.coordination.ports import EventBus, LockRegistry
-    from foundry.domain.entry import Entry
+    from foundry.domain.events import Committed
     from foundry.domain.principal import Caller
     from foundry.managers.denials import Denials
     from foundry.store.fields import FieldRepository
@@ -159,7 +159,8 @@ class LockManager:
         """
 
         def decide(unit: UnitOfWork) -> Lock:
-            authorize(unit, caller, Action.READ)
+            project, _ = authorize(unit, caller, Action.READ)
+            check_thawed(project)
             attached_session(unit, caller, session_id)
             lock = _held(unit, field, session_id, fencing_token)
             renewed = replace(lock, expire_time_us=unit.now_us + self._idle_limit_us)
@@ -190,9 +191,10 @@ class LockManager:
         """
 
         def decide(unit: UnitOfWork) -> ReleaseResult:
-            authorize(unit, caller, Action.READ)
+            project, _ = authorize(unit, caller, Action.READ)
             if (done := unit.replay(ReleaseResult)) is not None:
                 return done
+            check_thawed(project)
             attached_session(unit, caller, session_id)
             lock = _held(unit, field, session_id, fencing_token)
             sequence = release(unit, caller, lock, ReleaseReason.CANCEL, request_id=request_id)
@@ -225,9 +227,10 @@ class LockManager:
         """
 
         def decide(unit: UnitOfWork) -> ReleaseResult:
-            _, member = authorize(unit, caller, Action.BREAK_LOCK)
+            project, member = authorize(unit, caller, Action.BREAK_LOCK)
             if (done := unit.replay(ReleaseResult)) is not None:
                 return done
+            check_thawed(project)
             state = unit.field(field)
             if state.lock is None or state.lock.fencing_token != fencing_token:
                 raise LockLost(field, fencing_token, state.lock, state.fence)
@@ -275,8 +278,8 @@ class LockManager:
     def follow(self, bus: EventBus) -> None:
         """Let the registry forget what the log says was released."""
 
-        def receive(entry: Entry) -> None:
-            if entry.new.event is Event.LOCK_RELEASED:
+        def receive(entry: Committed) -> None:
+            if isinstance(entry, Entry) and entry.new.event is Event.LOCK_RELEASED:
                 self._released.put_nowait(entry)
 
         bus.subscribe(receive)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from foundry.domain.access import Action, check_access, check_not_archived, check_reason
+from foundry.domain.access import Action, check_access, check_not_archived, check_open, check_reason
 from foundry.domain.entry import INSTANCE_LOG, Event
 from foundry.domain.errors import EtagMismatch, LastOwner, LimitExceeded, NotFound
 from foundry.domain.lock import ReleaseReason
@@ -83,15 +83,7 @@ class ProjectManager:
             if (done := unit.replay(Project)) is not None:
                 return done
             project = Project(project_id, name, description, labels or {}, policy, principal, unit.now_us, unit.now_us)
-            owner = Member(project_id, principal.subject, Role.OWNER, principal.display_name, unit.now_us)
-            unit.add_log(project_id)
-            unit.put_project(project)
-            unit.put_member(owner)
-            unit.record(genesis(self._instance_id))
-            created = entry(Event.PROJECT_CREATED, caller, {"project_id": project_id}, request_id=request_id, name=name)
-            unit.record(created)
-            unit.record(entry(Event.MEMBER_SET, caller, _member_data(principal.subject, None, Role.OWNER)))
-            unit.record(created, INSTANCE_LOG)
+            begin_project(unit, caller, project, instance_id=self._instance_id, request_id=request_id)
             return unit.remember(project)
 
         command: Value = [name, description, labels or {}, asdict(policy)]
@@ -129,7 +121,7 @@ class ProjectManager:
                 check_access(Action.SET_POLICY, caller.principal, member, project)
             if (done := unit.replay(Project)) is not None:
                 return done
-            check_not_archived(project)
+            check_open(project)
             check_reason(project, reason)
             _check_etag(project, etag)
             updated = self._change(unit, caller, project, change, reason=reason, request_id=request_id)
@@ -300,6 +292,23 @@ class ProjectManager:
         """Members by subject, from behind ``after``; at most ``limit``."""
         await readable(self._projects, caller, project_id)
         return await self._projects.members(project_id, after, limit)
+
+
+def begin_project(unit: UnitOfWork, caller: Caller, project: Project, *, instance_id: str, request_id: str) -> None:
+    """Stage a new project with its log; the caller becomes its first OWNER."""
+    principal = caller.principal
+    unit.add_log(project.project_id)
+    unit.put_project(project)
+    unit.put_member(Member(project.project_id, principal.subject, Role.OWNER, principal.display_name, unit.now_us))
+    unit.record(genesis(instance_id))
+    data: dict[str, Value] = {"project_id": project.project_id}
+    if project.revision_of_project_id:
+        data["revision_of_project_id"] = project.revision_of_project_id
+        data["revision_of_fingerprint"] = project.revision_of_fingerprint
+    created = entry(Event.PROJECT_CREATED, caller, data, request_id=request_id, name=project.name)
+    unit.record(created)
+    unit.record(entry(Event.MEMBER_SET, caller, _member_data(principal.subject, None, Role.OWNER)))
+    unit.record(created, INSTANCE_LOG)
 
 
 def _check_etag(project: Project, etag: str) -> None:

@@ -84,7 +84,7 @@ def decide_save(unit: UnitOfWork, caller: Caller, command: SaveCommand, *, idle_
     effective = [change for change in command.changes if _differs(unit.field(change.field), change)]
     if not effective and not command.session_id:
         return unit.remember(SaveResult(None, SaveOutcome.NO_CHANGE, (), unit.last_sequence(), project.head_version))
-    result = _write(unit, caller, command, effective, idle_limit_us=idle_limit_us)
+    result = write_version(unit, caller, command, effective, idle_limit_us=idle_limit_us)
     if command.validate_only:
         unit.discard()
         return replace(result, released_locks=(), sequence=unit.last_sequence())
@@ -121,9 +121,14 @@ def _differs(state: FieldState, change: Change) -> bool:
     return (old.sha256, old.kind, old.media_type) != (new.sha256, new.kind, new.media_type)
 
 
-def _write(
+def write_version(
     unit: UnitOfWork, caller: Caller, command: SaveCommand, effective: Sequence[Change], *, idle_limit_us: int
 ) -> SaveResult:
+    """Stage a version with its entries, under its locks, and release them. Everything was checked before.
+
+    Args:
+        effective: Those of the command's changes that change something.
+    """
     session, locks = _holding(unit, caller, command, idle_limit_us=idle_limit_us)
     draft = _add_draft(unit, caller, command, session, locks, effective=effective) if effective else None
     released: list[Lock] = []

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from foundry.domain.events import SessionEvent
     from foundry.settings import Fanout
     from foundry.store.database import Database
-    from foundry.store.entries import EntryRepository
-    from foundry.store.fields import FieldRepository
-    from foundry.store.projects import SqlAlchemyProjectRepository
+    from foundry.store.repositories import Repositories
 
 #: Fields on one snapshot page: about 256 KiB at the longest names.
 _PAGE_FIELDS = 500
@@ -41,21 +39,17 @@ class StateReader:
     def __init__(
         self,
         database: Database,
-        projects: SqlAlchemyProjectRepository,
-        fields: FieldRepository,
-        entries: EntryRepository,
+        store: Repositories,
         *,
         fanout: Fanout,
     ) -> None:
         self._database = database
-        self._projects = projects
-        self._fields = fields
-        self._entries = entries
+        self._store = store
         self._fanout = fanout
 
     async def position(self, project_id: str) -> Position:
         """The newest position of a project's log."""
-        return Position(self._database.epoch, await self._entries.last_sequence(project_id))
+        return Position(self._database.epoch, await self._store.entries.last_sequence(project_id))
 
     def at(self, sequence: int) -> Position:
         """A position of this history of the log."""
@@ -68,10 +62,10 @@ class StateReader:
             ProjectAccessDenied: ``subject`` is no member any more.
         """
         with self._database.snapshot():
-            last = await self._entries.last_sequence(project_id)
+            last = await self._store.entries.last_sequence(project_id)
             resync = self._unusable(after, last)
             if after is not None and resync is None:
-                entries = await self._entries.after(project_id, after.sequence, self._fanout.replay_entries_max)
+                entries = await self._store.entries.after(project_id, after.sequence, self._fanout.replay_entries_max)
                 if sum(len(entry.entry_bytes) for entry in entries) <= self._fanout.replay_bytes_max:
                     return News([EntryEvent(entry) for entry in entries], self.at(last), None)
                 resync = ResyncReason.TOO_MANY
@@ -88,15 +82,18 @@ class StateReader:
         return ResyncReason.TOO_MANY if last - after.sequence > self._fanout.replay_entries_max else None
 
     async def _pages(self, project_id: str, subject: str) -> list[SessionEvent]:
-        found = await self._projects.get(project_id, subject)
+        found = await self._store.projects.get(project_id, subject)
         if found is None:
             raise ProjectAccessDenied(project_id)
-        states = await self._fields.all(project_id)
+        states = await self._store.fields.all(project_id)
         locks = tuple(state.lock for state in states if state.lock)
         digests = tuple(state.content for state in states if state.content)
+        runs = await self._store.runs.running(project_id)
         pages: list[SessionEvent] = []
         for start in range(0, max(len(digests), 1), _PAGE_FIELDS):
             first, end = start == 0, start + _PAGE_FIELDS
             project = found[0] if first else None
-            pages.append(SnapshotPage(project, locks if first else (), digests[start:end], end >= len(digests)))
+            last = end >= len(digests)
+            shown = digests[start:end]
+            pages.append(SnapshotPage(project, locks if first else (), shown, last, runs if first else ()))
         return pages

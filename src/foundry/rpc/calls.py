@@ -8,8 +8,9 @@ access log -> error boundary -> authentication -> message -> servicer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -31,6 +32,8 @@ M = TypeVar("M", bound=Message)
 Context = grpc.aio.ServicerContext[Any, Any]
 #: Answers a request; with bytes when it has the answer encoded already.
 Unary = Callable[[Any, Caller], Awaitable[Message | bytes]]
+#: Answers a request with many messages.
+Answers = Callable[[Any, Caller], AsyncGenerator[Message, None]]
 Stream = Callable[[Context, Caller], Awaitable[FoundryError | None]]
 
 _log = structlog.get_logger("foundry.access")
@@ -123,6 +126,28 @@ class Calls:
 
         return grpc.stream_stream_rpc_method_handler(
             call, request_deserializer=self.reader(request), response_serializer=None
+        )
+
+    def server_stream(self, method: str, request: type[Message], handler: Answers) -> grpc.RpcMethodHandler[Any, Any]:
+        """A wrapped handler that answers one request with many messages."""
+
+        async def call(message: Message | Unreadable, context: Context) -> None:
+            began, caller = time.perf_counter(), None
+            try:
+                caller = self.authenticate(context)
+                async with contextlib.aclosing(handler(readable(message), caller)) as answers:
+                    async for answer in answers:
+                        await context.write(answer)
+            except (asyncio.CancelledError, grpc.aio.BaseError):  # the client is gone
+                _access(method, caller, began, "CANCELLED")
+                raise
+            except Exception as error:  # noqa: BLE001 - the error boundary
+                _access(method, caller, began, getattr(error, "reason", "INTERNAL"))
+                await context.abort_with_status(rpc_status.to_status(to_status(error)))
+            _access(method, caller, began, "OK")
+
+        return grpc.unary_stream_rpc_method_handler(
+            call, request_deserializer=self.reader(request), response_serializer=_serialize
         )
 
     def authenticate(self, context: Context) -> Caller:

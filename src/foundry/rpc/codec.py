@@ -6,21 +6,36 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2, types_pb2
+from coreason.foundry.v1 import (
+    audit_pb2,
+    comment_pb2,
+    draft_pb2,
+    export_pb2,
+    lock_pb2,
+    project_pb2,
+    run_pb2,
+    session_pb2,
+    types_pb2,
+)
 from foundry.content import Change as DeltaChange
+from foundry.domain.comment import AnchorState, CommentKind, CommentState
 from foundry.domain.draft import DraftOrigin, SaveOutcome
 from foundry.domain.field import FieldKind
 from foundry.domain.principal import PrincipalKind
 from foundry.domain.project import AgentAccess, ProjectState, Role
+from foundry.domain.run import LogStream, RunState
 from foundry.domain.session import SessionState
 
 if TYPE_CHECKING:
+    from foundry.domain.comment import Anchor, Comment, Place
     from foundry.domain.draft import Draft, SaveResult
     from foundry.domain.entry import Entry
     from foundry.domain.field import FieldDigest, FieldValue
     from foundry.domain.lock import AcquireResult, Lock
     from foundry.domain.principal import Principal
     from foundry.domain.project import Member, Policy, Project
+    from foundry.domain.release import Freeze
+    from foundry.domain.run import LogLine, Run
     from foundry.domain.session import Position, Session
     from foundry.managers.comparing import FieldDelta
     from foundry.managers.drafts import FullDraft
@@ -32,6 +47,11 @@ AGENT_ACCESS = {access: project_pb2.AgentAccess.Value(f"AGENT_ACCESS_{access.val
 FIELD_KIND = {kind: draft_pb2.FieldKind.Value(f"FIELD_KIND_{kind.value}") for kind in FieldKind}
 ORIGIN = {origin: draft_pb2.DraftOrigin.Value(f"DRAFT_ORIGIN_{origin.value}") for origin in DraftOrigin}
 OUTCOME = {outcome: draft_pb2.SaveOutcome.Value(f"SAVE_OUTCOME_{outcome.value}") for outcome in SaveOutcome}
+COMMENT_KIND = {kind: comment_pb2.CommentKind.Value(f"COMMENT_KIND_{kind.value}") for kind in CommentKind}
+COMMENT_STATE = {state: comment_pb2.CommentState.Value(f"COMMENT_STATE_{state.value}") for state in CommentState}
+ANCHOR_STATE = {state: comment_pb2.AnchorState.Value(f"ANCHOR_STATE_{state.value}") for state in AnchorState}
+RUN_STATE = {state: run_pb2.RunState.Value(f"RUN_STATE_{state.value}") for state in RunState}
+LOG_STREAM = {stream: run_pb2.LogStream.Value(f"LOG_STREAM_{stream.value}") for stream in LogStream}
 DELTA = {
     DeltaChange.ADDED: draft_pb2.DELTA_KIND_ADDED,
     DeltaChange.REMOVED: draft_pb2.DELTA_KIND_REMOVED,
@@ -92,6 +112,8 @@ def project(of: Project) -> project_pb2.Project:
         update_time=time(of.update_time_us),
         archive_time=time(of.archive_time_us),
         etag=of.etag,
+        revision_of_project_id=of.revision_of_project_id,
+        revision_of_fingerprint=of.revision_of_fingerprint,
     )
 
 
@@ -224,6 +246,103 @@ def session(of: Session) -> session_pb2.Session:
         open_time=time(of.open_time_us),
         client=types_pb2.ClientInfo(name=of.client_name, version=of.client_version),
         detached=of.state is SessionState.DETACHED,
+    )
+
+
+def comment(of: Comment, place: Place | None) -> comment_pb2.Comment:
+    """A comment, with its place in the version asked about."""
+    return comment_pb2.Comment(
+        comment_id=of.comment_id,
+        project_id=of.project_id,
+        parent_comment_id=of.thread_id if of.is_reply else "",
+        kind=COMMENT_KIND[of.kind],
+        state=COMMENT_STATE[of.state] if of.state else comment_pb2.COMMENT_STATE_UNSPECIFIED,
+        anchor=anchor(of.anchor) if of.anchor else None,
+        text=of.text,
+        author=principal(of.author),
+        assignee=of.assignee,
+        run_id=of.run_id,
+        create_time=time(of.create_time_us),
+        update_time=time(of.update_time_us),
+        etag=of.etag,
+        delete_time=time(of.delete_time_us),
+        resolved_anchor=resolved_anchor(place) if place else None,
+        edit_time=time(of.edit_time_us),
+        closer=principal(of.closer) if of.closer else None,
+        closed_at_version=of.closed_at_version,
+    )
+
+
+def anchor(of: Anchor) -> comment_pb2.Anchor:
+    """Where a comment was put."""
+    return comment_pb2.Anchor(
+        version_number=of.version_number,
+        field=of.field,
+        start_line=of.start_line,
+        end_line=of.end_line,
+        quote=of.quote,
+        draft_id=of.draft_id,
+        field_sha256=of.field_sha256,
+    )
+
+
+def resolved_anchor(of: Place) -> comment_pb2.ResolvedAnchor:
+    """Where a comment is in another version."""
+    return comment_pb2.ResolvedAnchor(
+        version_number=of.version_number,
+        state=ANCHOR_STATE[of.state],
+        start_line=of.start_line,
+        end_line=of.end_line,
+    )
+
+
+def run(of: Run) -> run_pb2.Run:
+    """A run without its console."""
+    return run_pb2.Run(
+        run_id=of.run_id,
+        project_id=of.project_id,
+        version_number=of.version_number,
+        content_sha256=of.content_sha256,
+        harness=of.harness,
+        labels=of.labels,
+        attempt=of.attempt,
+        state=RUN_STATE[of.state],
+        starter=principal(of.starter),
+        start_time=time(of.start_time_us),
+        finish_time=time(of.finish_time_us),
+        line_count=of.line_count,
+        log_sha256=of.log_sha256,
+        results=[run_pb2.RunResult(name=r.name, passed=r.passed, value=r.value) for r in of.results],
+        log_bytes=of.log_bytes,
+    )
+
+
+def log_line(of: LogLine) -> run_pb2.LogLine:
+    """A line of a console."""
+    return run_pb2.LogLine(
+        number=of.number,
+        stream=LOG_STREAM[of.stream],
+        source_time=None
+        if of.time_us is None
+        else Timestamp(seconds=of.time_us // 10**6, nanos=of.time_us % 10**6 * 1000),
+        text=of.text,
+        partial=of.partial,
+    )
+
+
+def freeze(of: Freeze, epoch: int) -> export_pb2.Freeze:
+    """The freeze of a project."""
+    return export_pb2.Freeze(
+        freeze_id=of.freeze_id,
+        project_id=of.project_id,
+        version_number=of.version_number,
+        draft_id=of.draft_id,
+        content_sha256=of.content_sha256,
+        fingerprint=of.fingerprint,
+        requester=principal(of.requester),
+        create_time=time(of.create_time_us),
+        reason=of.reason,
+        position=types_pb2.Position(epoch=epoch, sequence=of.sequence),
     )
 
 

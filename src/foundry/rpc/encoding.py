@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
 
-from coreason.foundry.v1 import project_pb2, session_event_pb2, session_pb2
+from coreason.foundry.v1 import project_pb2, run_pb2, session_event_pb2, session_pb2
 from foundry.domain.events import (
     CaughtUp,
     EntryEvent,
@@ -15,6 +15,7 @@ from foundry.domain.events import (
     PresenceEvent,
     Resync,
     ResyncReason,
+    RunLogEvent,
     ServerGoing,
     SessionEvent,
     SnapshotPage,
@@ -64,6 +65,7 @@ class EventEncoder:
             IdleWarning: _idle_warning,
             Resync: _resync,
             ServerGoing: _going_away,
+            RunLogEvent: _run_log,
         }
 
     def __call__(self, event: SessionEvent) -> bytes:
@@ -125,6 +127,7 @@ def _snapshot(event: SnapshotPage) -> session_pb2.ServerEvent:
         locks=[codec.lock(lock) for lock in event.locks],
         fields=[codec.field_digest(digest) for digest in event.fields],
         last=event.last,
+        runs=[codec.run(run) for run in event.runs],
     )
     return session_pb2.ServerEvent(snapshot=page)
 
@@ -143,6 +146,15 @@ def _idle_warning(event: IdleWarning) -> session_pb2.ServerEvent:
 
 def _resync(event: Resync) -> session_pb2.ServerEvent:
     return session_pb2.ServerEvent(resync=session_event_pb2.Resync(reason=_RESYNC[event.reason]))
+
+
+def _run_log(event: RunLogEvent) -> session_pb2.ServerEvent:
+    log = run_pb2.RunLog(
+        run_id=event.run_id,
+        lines=[codec.log_line(line) for line in event.lines],
+        finished_run=codec.run(event.finished) if event.finished else None,
+    )
+    return session_pb2.ServerEvent(run_log=log)
 
 
 def _going_away(event: ServerGoing) -> session_pb2.ServerEvent:

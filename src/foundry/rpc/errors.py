@@ -14,7 +14,7 @@ import grpc
 import structlog
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from foundry.domain.errors import FoundryError, InvalidArgument, InvalidContent, LockHeld, NotFound
+from foundry.domain.errors import FoundryError, FreezeBlocked, InvalidArgument, InvalidContent, LockHeld, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,6 +28,8 @@ DOMAIN: Final = "foundry.coreason.ai"
 #: Status details travel in HTTP/2 trailers, which peers may refuse above 8 KiB; long values are cut.
 _METADATA_BYTES_MAX = 512
 _DETAILS_MAX = 16
+#: Each is a short sentence of our own.
+_BLOCKERS_MAX = 20
 #: Together with an ErrorInfo and a message still below 8 KiB.
 _LIST_BYTES_MAX = 5 * 1024
 #: What a row of a list takes beside its two texts.
@@ -43,9 +45,11 @@ CODES: Final[dict[str, grpc.StatusCode]] = {
     "AGENT_ACCESS_DENIED": grpc.StatusCode.PERMISSION_DENIED,
     "HUMAN_REQUIRED": grpc.StatusCode.PERMISSION_DENIED,
     "ADMINISTRATOR_REQUIRED": grpc.StatusCode.PERMISSION_DENIED,
+    "NOT_YOURS": grpc.StatusCode.PERMISSION_DENIED,
     "RESUME_REFUSED": grpc.StatusCode.PERMISSION_DENIED,
     "ACCESS_LOST": grpc.StatusCode.PERMISSION_DENIED,
     "RESOURCE_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "ANCHOR_OUT_OF_RANGE": grpc.StatusCode.OUT_OF_RANGE,
     "INVALID_ARGUMENT": grpc.StatusCode.INVALID_ARGUMENT,
     "MALFORMED_MESSAGE": grpc.StatusCode.INVALID_ARGUMENT,
     "CONTENT_TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,
@@ -61,6 +65,12 @@ CODES: Final[dict[str, grpc.StatusCode]] = {
     "FIELD_NAME_CONFLICT": grpc.StatusCode.FAILED_PRECONDITION,
     "PROJECT_ARCHIVED": grpc.StatusCode.FAILED_PRECONDITION,
     "PROJECT_FROZEN": grpc.StatusCode.FAILED_PRECONDITION,
+    "NOT_FROZEN": grpc.StatusCode.FAILED_PRECONDITION,
+    "FREEZE_BLOCKED": grpc.StatusCode.FAILED_PRECONDITION,
+    "CONTENT_MISMATCH": grpc.StatusCode.FAILED_PRECONDITION,
+    "COMMENT_DELETED": grpc.StatusCode.FAILED_PRECONDITION,
+    "RUN_FINISHED": grpc.StatusCode.FAILED_PRECONDITION,
+    "LINE_NUMBER_MISMATCH": grpc.StatusCode.FAILED_PRECONDITION,
     "LAST_OWNER": grpc.StatusCode.FAILED_PRECONDITION,
     "LOCK_HELD": grpc.StatusCode.FAILED_PRECONDITION,
     "LOCK_REQUIRED": grpc.StatusCode.FAILED_PRECONDITION,
@@ -68,6 +78,7 @@ CODES: Final[dict[str, grpc.StatusCode]] = {
     "LOCK_INTERVENED": grpc.StatusCode.FAILED_PRECONDITION,
     "SESSION_CLOSED": grpc.StatusCode.FAILED_PRECONDITION,
     "ETAG_MISMATCH": grpc.StatusCode.ABORTED,
+    "VERSION_MISMATCH": grpc.StatusCode.ABORTED,
     "STALE_VERSION": grpc.StatusCode.ABORTED,
     "SESSION_SUPERSEDED": grpc.StatusCode.ABORTED,
     "SESSION_SILENT": grpc.StatusCode.ABORTED,
@@ -116,6 +127,11 @@ def _more(error: FoundryError) -> list[Message]:
         )
         for subject, description in _fitting(held):
             failure.violations.add(type="LOCK_HELD", subject=subject, description=description)
+        return [failure]
+    if isinstance(error, FreezeBlocked):
+        failure = error_details_pb2.PreconditionFailure()
+        for kind, subject, text in error.blockers[:_BLOCKERS_MAX]:
+            failure.violations.add(type=kind, subject=subject, description=text)
         return [failure]
     if isinstance(error, NotFound):
         kind, name = error.details["resource_type"], error.details["resource_id"]

@@ -9,7 +9,16 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2
+from coreason.foundry.v1 import (
+    audit_pb2,
+    comment_pb2,
+    draft_pb2,
+    export_pb2,
+    lock_pb2,
+    project_pb2,
+    run_pb2,
+    session_pb2,
+)
 from foundry.rpc.calls import authentication_interceptor
 from foundry.settings import StartupError
 
@@ -27,6 +36,9 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     lock_pb2.DESCRIPTOR.services_by_name["LockService"],
     session_pb2.DESCRIPTOR.services_by_name["SessionService"],
     audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
+    comment_pb2.DESCRIPTOR.services_by_name["CommentService"],
+    run_pb2.DESCRIPTOR.services_by_name["RunService"],
+    export_pb2.DESCRIPTOR.services_by_name["ExportService"],
 )
 
 
@@ -91,8 +103,10 @@ def build_server(
 def _handler(calls: Calls, service: ServiceDescriptor, method: Any, servicer: object) -> Any:  # noqa: ANN401
     name = f"/{service.full_name}/{method.name}"
     request, handler = GetMessageClass(method.input_type), getattr(servicer, method.name)
-    if method.client_streaming or method.server_streaming:
+    if method.client_streaming:
         return calls.stream(name, request, handler)
+    if method.server_streaming:
+        return calls.server_stream(name, request, handler)
     return calls.unary(name, request, handler)
 
 

@@ -30,8 +30,9 @@ from foundry.rpc.encoding import frame
 from foundry.rpc.errors import to_status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from coreason.foundry.v1 import session_command_pb2
     from foundry.domain.principal import Caller
     from foundry.managers.hub import SessionHub
     from foundry.managers.live import LiveSession
@@ -39,11 +40,14 @@ if TYPE_CHECKING:
     from foundry.managers.state import StateReader
     from foundry.rpc.calls import Calls, Context
     from foundry.rpc.draft import DraftServicer
+    from foundry.rpc.run import RunServicer
     from foundry.settings import Liveness
 
 Reply = session_event_pb2.Reply
 Command = session_pb2.ProjectSessionRequest
 
+#: Runs whose lines a client may say it has seen.
+_RESUMED_RUNS_MAX = 100
 #: How long a stream that ends may take to deliver its last events to a client that reads.
 _FAREWELL_S = 1.0
 
@@ -55,6 +59,7 @@ class StreamParts:
     hub: SessionHub
     locks: LockManager
     drafts: DraftServicer
+    runs: RunServicer
     state: StateReader
     calls: Calls
     liveness: Liveness
@@ -82,6 +87,9 @@ class SessionStream:
             "touch": self._touch,
             "update_presence": self._update_presence,
             "create_draft": self._create_draft,
+            "start_run": self._start_run,
+            "append_run_log": self._append_run_log,
+            "finish_run": self._finish_run,
             "refresh_token": self._refresh_token,
             "leave": self._leave,
         }
@@ -142,7 +150,8 @@ class SessionStream:
             resume_secret=fields.resume_secret,
             grace_ms=grace_ms,
         )
-        return await self._parts.hub.open(self._caller, session, after)
+        seen_lines = _seen_lines(wanted.resume.runs) if wanted.follow_runs else None
+        return await self._parts.hub.open(self._caller, session, after, seen_lines)
 
     async def _first_message(self) -> Command:
         reading = asyncio.ensure_future(self._context.read())
@@ -296,14 +305,33 @@ class SessionStream:
         await self._parts.hub.show(live, Activity(shown.focus_field, shown.cursor, shown.activity))
         return _done()
 
-    async def _create_draft(self, live: LiveSession, command: Any) -> Reply:  # noqa: ANN401
-        session = live.session
-        for name, own in (("project_id", session.project_id), ("session_id", session.session_id)):
+    @staticmethod
+    def _make_own(live: LiveSession, command: Any, arm: str, *names: str) -> None:  # noqa: ANN401
+        """Fill in what a command need not say on a stream."""
+        for name in names:
+            own = getattr(live.session, name)
             if getattr(command, name) not in {"", own}:
-                raise InvalidArgument(f"create_draft.{name}", "on a stream it is the stream's own")
+                raise InvalidArgument(f"{arm}.{name}", "on a stream it is the stream's own")
             setattr(command, name, own)
+
+    async def _create_draft(self, live: LiveSession, command: Any) -> Reply:  # noqa: ANN401
+        self._make_own(live, command, "create_draft", "project_id", "session_id")
         saved = await self._parts.drafts.CreateDraft(command, self._caller)
         return Reply(saved=saved, position=saved.position)
+
+    async def _start_run(self, live: LiveSession, command: Any) -> Reply:  # noqa: ANN401
+        self._make_own(live, command, "start_run", "project_id", "session_id")
+        started = await self._parts.runs.StartRun(command, self._caller)
+        return Reply(run_started=started, position=started.position)
+
+    async def _append_run_log(self, live: LiveSession, command: Any) -> Reply:  # noqa: ANN401
+        appended = await self._parts.runs.append(self._caller, live.session.project_id, command.run_id, command.lines)
+        return Reply(run_appended=appended)
+
+    async def _finish_run(self, live: LiveSession, command: Any) -> Reply:  # noqa: ANN401
+        self._make_own(live, command, "finish_run", "project_id")
+        finished = await self._parts.runs.FinishRun(command, self._caller)
+        return Reply(run_finished=finished, position=finished.position)
 
     async def _refresh_token(self, live: LiveSession, command: Any) -> Reply:  # noqa: ANN401
         self._caller = live.caller = self._parts.calls.refresh(self._caller, command.token)
@@ -313,6 +341,14 @@ class SessionStream:
         del live, command
         self._left = True
         return _done()
+
+
+def _seen_lines(runs: Sequence[session_command_pb2.RunPosition]) -> dict[str, int]:
+    if len(runs) > _RESUMED_RUNS_MAX:
+        raise InvalidArgument("open.resume.runs", f"at most {_RESUMED_RUNS_MAX}")
+    if any(run.line < 0 for run in runs):
+        raise InvalidArgument("open.resume.runs.line", "from 0")
+    return {run.run_id: run.line for run in runs}
 
 
 def _done() -> Reply:

@@ -12,10 +12,12 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from coreason.foundry.v1 import draft_pb2, project_pb2
+from coreason.foundry.v1 import comment_pb2, draft_pb2, project_pb2, run_pb2
+from foundry.domain.comment import CommentKind, CommentState
 from foundry.domain.errors import InvalidArgument, PageTokenInvalid, Violation
 from foundry.domain.field import FieldKind
 from foundry.domain.project import AgentAccess, Policy, ProjectState, Role
+from foundry.domain.run import LogStream, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,6 +68,7 @@ def _request_id(text: str) -> str:
 Text200 = Annotated[str, _bytes_at_most(200)]
 Text100 = Annotated[str, _bytes_at_most(100)]
 Text4K = Annotated[str, _bytes_at_most(4096)]
+Text64K = Annotated[str, _bytes_at_most(64 * 1024), AfterValidator(_not_blank)]
 Id = Annotated[str, Field(min_length=1, max_length=100)]
 OptionalId = Annotated[str, Field(max_length=100)]
 Name = Annotated[str, _bytes_at_most(200), AfterValidator(_not_blank)]
@@ -169,13 +172,71 @@ class ActivityFields(Checked):
     activity: Text200 = ""
 
 
+class AnchorFields(Checked):
+    """What a comment is about."""
+
+    version_number: Version = 0
+    draft_id: OptionalId = ""
+    field: Text200
+    start_line: Annotated[int, Field(ge=0)] = 0
+    end_line: Annotated[int, Field(ge=0)] = 0
+    quote: Text4K = ""
+
+
+class CommentFields(Checked):
+    """What somebody says."""
+
+    project_id: Id
+    text: Text64K
+    parent_comment_id: OptionalId = ""
+    assignee: Text200 = ""
+    run_id: OptionalId = ""
+    request_id: RequestId = ""
+
+
+class CommentEditFields(Mutation):
+    """What a change of a comment says."""
+
+    project_id: Id
+    comment_id: Id
+    etag: OptionalId = ""
+
+
+class RunFields(Checked):
+    """What starts a run."""
+
+    version_number: Version = 0
+    harness: Text200 = ""
+    labels: Labels = Field(default_factory=dict)
+    attempt: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    session_id: OptionalId = ""
+    request_id: RequestId = ""
+
+
+class RunResultFields(Checked):
+    """What one test came to."""
+
+    name: Name
+    passed: bool
+    value: Text200 = ""
+
+
+class RevisionFields(Mutation):
+    """What starts a revision."""
+
+    name: Text200 = ""
+
+
 C = TypeVar("C", bound=BaseModel)
 T = TypeVar("T")
 M = TypeVar("M", bound="Message")
 
 
-def check(model: type[C], **values: Any) -> C:  # noqa: ANN401 - whatever the request holds
+def check(model: type[C], where: str = "", /, **values: Any) -> C:  # noqa: ANN401 - whatever the request holds
     """Check values against a model.
+
+    Args:
+        where: The request field that holds them, when it is not the request itself.
 
     Raises:
         InvalidArgument: Lists every violation.
@@ -184,7 +245,10 @@ def check(model: type[C], **values: Any) -> C:  # noqa: ANN401 - whatever the re
         return model(**values)
     except ValidationError as error:
         violations = [
-            Violation(".".join(str(part) for part in found["loc"]), found["msg"].removeprefix("Value error, "))
+            Violation(
+                ".".join(str(part) for part in ((where,) if where else ()) + found["loc"]),
+                found["msg"].removeprefix("Value error, "),
+            )
             for found in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise InvalidArgument(violations[0].field, violations[0].description, more=violations[1:]) from None
@@ -206,6 +270,26 @@ def state_filter(value: int) -> ProjectState | None:
 def field_kind(value: int) -> FieldKind | None:
     """A kind, or None for what the field has."""
     return FieldKind(_enum("changes.kind", draft_pb2.FieldKind, value, "FIELD_KIND_")) if value else None
+
+
+def comment_kind(value: int) -> CommentKind | None:
+    """A kind, or None when not said."""
+    return CommentKind(_enum("kind", comment_pb2.CommentKind, value, "COMMENT_KIND_")) if value else None
+
+
+def comment_state(value: int) -> CommentState | None:
+    """A state to filter by, or None for any."""
+    return CommentState(_enum("state", comment_pb2.CommentState, value, "COMMENT_STATE_")) if value else None
+
+
+def run_state(value: int) -> RunState | None:
+    """A state, or None when not said."""
+    return RunState(_enum("state", run_pb2.RunState, value, "RUN_STATE_")) if value else None
+
+
+def log_stream(value: int) -> LogStream:
+    """Where a line came out; standard output when not said."""
+    return LogStream(_enum("lines.stream", run_pb2.LogStream, value, "LOG_STREAM_")) if value else LogStream.STDOUT
 
 
 def _enum(where: str, enum: Any, value: int, prefix: str) -> str:  # noqa: ANN401 - a protobuf enum wrapper

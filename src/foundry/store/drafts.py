@@ -54,6 +54,16 @@ CONTENT = Statement(
 )
 INSERT_DRAFT = Statement(insert(t.draft))
 INSERT_CHANGE = Statement(insert(t.draft_change))
+COPY_CONTENT = Statement(
+    insert(t.content)
+    .prefix_with("OR IGNORE", dialect="sqlite")
+    .from_select(
+        ["project_id", "sha256", "data"],
+        select(bindparam("project_id"), t.content.c.sha256, t.content.c.data).where(
+            t.content.c.project_id == bindparam("source_id"), t.content.c.sha256 == bindparam("sha256")
+        ),
+    )
+)
 INSERT_CONTENT = Statement(insert(t.content).prefix_with("OR IGNORE", dialect="sqlite"))
 
 #: The fields as they were at a version: of each field the newest change up to it. One index probe per field, so the
@@ -158,6 +168,10 @@ class DraftRepository:
 
     async def get(self, project_id: str, version_number: int) -> Draft | None:
         """A version by number."""
+        return self.find(project_id, version_number)
+
+    def find(self, project_id: str, version_number: int) -> Draft | None:
+        """A version by number, at once."""
         reader = self._database.reader
         row = reader.row(DRAFT, {"project_id": project_id, "version_number": version_number})
         return self._with_changes(project_id, row) if row else None
@@ -179,6 +193,10 @@ class DraftRepository:
 
     async def content(self, project_id: str, sha256: str) -> bytes | None:
         """Content of a project by hash."""
+        return self.read_content(project_id, sha256)
+
+    def read_content(self, project_id: str, sha256: str) -> bytes | None:
+        """Content of a project by hash, at once."""
         row = self._database.reader.row(CONTENT, {"project_id": project_id, "sha256": bytes.fromhex(sha256)})
         return row[0] if row else None
 

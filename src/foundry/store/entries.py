@@ -55,6 +55,20 @@ def to_entry(row: Row) -> Entry:
     return log.parse(*row)
 
 
+#: Entries as they are stored, with the free text that they commit to.
+STORED = Statement(
+    select(t.log_entry.c.sequence, t.log_entry.c.entry, t.log_text.c.salt, t.log_text.c.text)
+    .outerjoin(t.log_text, (t.log_text.c.log == t.log_entry.c.log) & (t.log_text.c.sequence == t.log_entry.c.sequence))
+    .where(
+        t.log_entry.c.log == bindparam("log"),
+        t.log_entry.c.sequence > bindparam("after"),
+        t.log_entry.c.sequence <= bindparam("last"),
+    )
+    .order_by(t.log_entry.c.sequence)
+    .limit(bindparam("most"))
+)
+
+
 class EntryRepository:
     """Reads the logs."""
 
@@ -70,6 +84,13 @@ class EntryRepository:
         """Entries behind ``sequence`` in order; at most ``limit``."""
         rows = self._database.reader.rows(AFTER, {"log": name, "after": sequence, "most": limit})
         return [to_entry(row) for row in rows]
+
+    def stored(
+        self, name: str, after: int, last: int, limit: int
+    ) -> list[tuple[int, bytes, bytes | None, bytes | None]]:
+        """Entries behind ``after`` up to ``last`` as they are stored, at most ``limit``: number, bytes, salt, text."""
+        parameters = {"log": name, "after": after, "last": last, "most": limit}
+        return [(row[0], row[1], row[2], row[3]) for row in self._database.reader.rows(STORED, parameters)]
 
     async def page(self, name: str, after: int, limit: int, events: Sequence[str], actor: str) -> list[Entry]:
         """Entries behind ``after`` in order; at most ``limit``, of some events or one actor if these are given."""

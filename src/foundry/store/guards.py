@@ -13,7 +13,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from foundry.store.sqlite import SqliteConnection
 
-_APPEND_ONLY = ("log_entry", "lock_grant", "draft", "draft_change", "content")
+_APPEND_ONLY = (
+    "log_entry",
+    "lock_grant",
+    "draft",
+    "draft_change",
+    "content",
+    "comment_text",
+    "run_log_chunk",
+    "freeze",
+)
+#: Of a frozen project nothing of this may be written.
+_FROZEN = (
+    ("draft", "INSERT"),
+    ("lock_grant", "INSERT"),
+    ("comment", "INSERT"),
+    ("comment", "UPDATE"),
+    ("run", "INSERT"),
+    ("run", "UPDATE"),
+    ("run_log_chunk", "INSERT"),
+)
 
 
 def _refuse(table: str, verb: str) -> str:
@@ -30,9 +49,62 @@ def _refuse_replace(table: str, *key: str) -> str:
     return f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {exists} BEGIN SELECT {refuse}; END"
 
 
+def _refuse_frozen(table: str, verb: str) -> str:
+    frozen = "EXISTS (SELECT 1 FROM head WHERE log = NEW.project_id AND state = 'FROZEN')"
+    return (
+        f"CREATE TRIGGER {table}_not_frozen_{verb.lower()} BEFORE {verb} ON {table} WHEN {frozen} "
+        "BEGIN SELECT RAISE(ABORT, 'the project is frozen'); END"
+    )
+
+
+def _refuse_change(table: str, *columns: str, when: str = "") -> str:
+    """What never changes in a row that otherwise does."""
+    new, old = (", ".join(f"{row}.{column}" for column in columns) for row in ("NEW", "OLD"))
+    changed = f"({new}) IS NOT ({old})" + (f" OR {when}" if when else "")
+    return (
+        f"CREATE TRIGGER {table}_keeps BEFORE UPDATE ON {table} WHEN {changed} "
+        f"BEGIN SELECT RAISE(ABORT, 'this of {table} never changes'); END"
+    )
+
+
 #: Name of each guard and the SQL that makes it.
 SQLITE_GUARDS: dict[str, str] = {
     **{f"{table}_no_{verb.lower()}": _refuse(table, verb) for table in _APPEND_ONLY for verb in ("UPDATE", "DELETE")},
+    **{f"{table}_not_frozen_{verb.lower()}": _refuse_frozen(table, verb) for table, verb in _FROZEN},
+    "head_stays_frozen": (
+        "CREATE TRIGGER head_stays_frozen BEFORE UPDATE ON head WHEN OLD.state = 'FROZEN' "
+        "AND (NEW.state, NEW.head_version, NEW.current_draft_id) IS NOT "
+        "(OLD.state, OLD.head_version, OLD.current_draft_id) "
+        "BEGIN SELECT RAISE(ABORT, 'the project is frozen'); END"
+    ),
+    "comment_no_delete": _refuse("comment", "DELETE"),
+    "comment_no_replace": _refuse_replace("comment", "project_id", "comment_id"),
+    "comment_keeps": _refuse_change(
+        "comment",
+        *("project_id", "comment_id", "thread_id", "kind", "version_number", "draft_id", "field", "start_line"),
+        *("end_line", "quote", "field_sha256", "author", "author_subject", "run_id", "create_time_us"),
+        when="NEW.revision IS NOT OLD.revision + 1 OR OLD.delete_time_us > 0",
+    ),
+    "comment_text_no_replace": _refuse_replace("comment_text", "project_id", "comment_id", "revision"),
+    "run_no_delete": _refuse("run", "DELETE"),
+    "run_no_replace": _refuse_replace("run", "project_id", "run_id"),
+    "run_keeps": _refuse_change(
+        "run",
+        *("project_id", "run_id", "version_number", "content_sha256", "harness", "labels", "attempt", "starter"),
+        "start_time_us",
+        when="OLD.state <> 'RUNNING' OR NEW.line_count < OLD.line_count OR NEW.line_count IS NOT coalesce((SELECT "
+        "first_line + line_count - 1 FROM run_log_chunk WHERE project_id = NEW.project_id AND run_id = NEW.run_id "
+        "ORDER BY first_line DESC LIMIT 1), 0)",
+    ),
+    "run_log_chunk_contiguous": (
+        "CREATE TRIGGER run_log_chunk_contiguous BEFORE INSERT ON run_log_chunk "
+        "WHEN NEW.first_line IS NOT 1 + coalesce((SELECT first_line + line_count - 1 FROM run_log_chunk "
+        "WHERE project_id = NEW.project_id AND run_id = NEW.run_id ORDER BY first_line DESC LIMIT 1), 0) "
+        "OR NOT EXISTS (SELECT 1 FROM run WHERE project_id = NEW.project_id AND run_id = NEW.run_id "
+        "AND state = 'RUNNING') OR EXISTS (SELECT 1 FROM run_log_chunk WHERE rowid = NEW.rowid) "
+        "BEGIN SELECT RAISE(ABORT, 'run_log_chunk does not continue its run'); END"
+    ),
+    "freeze_no_replace": _refuse_replace("freeze", "project_id"),
     "log_entry_contiguous": (
         "CREATE TRIGGER log_entry_contiguous BEFORE INSERT ON log_entry "
         "WHEN NEW.sequence IS NOT 1 + coalesce((SELECT max(sequence) FROM log_entry WHERE log = NEW.log), 0) "

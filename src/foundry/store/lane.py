@@ -3,7 +3,7 @@
 Managers hand it operations and await the results. It takes what waits, never waiting for more, and runs it as one
 transaction; with one waiting operation that is exactly a plain transaction. A refusal is a result and costs the others
 nothing; an unexpected failure rolls back its own operation alone; a failed commit fails the whole batch, and request
-ids make the repetition safe. After the commit the callers get their answers and the entries go out, in log order.
+ids make the repetition safe. After the commit the callers get their answers and the news go out, in order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from foundry.store.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from foundry.clock import Clock
-    from foundry.domain.entry import Entry
+    from foundry.domain.events import Committed
     from foundry.store.sqlite import SqliteConnection
 
 T = TypeVar("T")
@@ -59,10 +59,12 @@ class WriteLane:
     Args:
         connection: The writing connection; nobody else may use it while the lane runs.
         clock: Gives the time of transactions.
-        on_commit: Called on the event loop after each commit with its entries in log order.
+        on_commit: Called on the event loop after each commit with what it brought forth, in order.
     """
 
-    def __init__(self, connection: SqliteConnection, clock: Clock, on_commit: Callable[[list[Entry]], None]) -> None:
+    def __init__(
+        self, connection: SqliteConnection, clock: Clock, on_commit: Callable[[list[Committed]], None]
+    ) -> None:
         self._connection = connection
         self._clock = clock
         self._on_commit = on_commit
@@ -110,31 +112,31 @@ class WriteLane:
             while self._waiting:
                 jobs = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
                 if self._seconds > INLINE_SECONDS_MAX:
-                    outcomes, entries = await self._transact_in_thread(jobs)
+                    outcomes, news = await self._transact_in_thread(jobs)
                 else:
-                    outcomes, entries = self._transact(jobs)
+                    outcomes, news = self._transact(jobs)
                 for job, outcome in zip(jobs, outcomes, strict=True):
                     _resolve(job.future, outcome)
-                if entries:
-                    self._publish(entries)
-                # One batch after the other would starve the streams that the entries are for.
+                if news:
+                    self._publish(news)
+                # One batch after the other would starve the streams that the news are for.
                 await asyncio.sleep(0)
             if self._stopping:
                 return
 
-    def _publish(self, entries: list[Entry]) -> None:
+    def _publish(self, news: list[Committed]) -> None:
         try:
-            self._on_commit(entries)
+            self._on_commit(news)
         except Exception:  # noqa: BLE001 - it is committed, whoever fails now
-            # The log is the truth: whoever missed an entry reads it there.
-            _log.exception("publish_failed", entries=len(entries))
+            # The store is the truth: whoever missed something reads it there.
+            _log.exception("publish_failed", news=len(news))
 
-    def _transact(self, jobs: list[_Job[Any]]) -> tuple[list[_Outcome], list[Entry]]:
+    def _transact(self, jobs: list[_Job[Any]]) -> tuple[list[_Outcome], list[Committed]]:
         connection = self._connection
-        entries: list[Entry] = []
+        news: list[Committed] = []
         try:
             connection.sql("BEGIN IMMEDIATE")
-            outcomes = [self._operate(job, entries) for job in jobs]
+            outcomes = [self._operate(job, news) for job in jobs]
             began = time.perf_counter()
             connection.sql("COMMIT")
             self._seconds += (time.perf_counter() - began - self._seconds) / 16
@@ -142,16 +144,16 @@ class WriteLane:
             _log.exception("transaction_failed", operations=len(jobs))
             self._roll_back()
             return _failed(jobs), []
-        return outcomes, entries
+        return outcomes, news
 
-    async def _transact_in_thread(self, jobs: list[_Job[Any]]) -> tuple[list[_Outcome], list[Entry]]:
+    async def _transact_in_thread(self, jobs: list[_Job[Any]]) -> tuple[list[_Outcome], list[Committed]]:
         try:
             return await asyncio.to_thread(self._transact, jobs)
         except RuntimeError:  # no thread to be had
             _log.exception("transaction_failed", operations=len(jobs))
             return _failed(jobs), []
 
-    def _operate(self, job: _Job[Any], entries: list[Entry]) -> _Outcome:
+    def _operate(self, job: _Job[Any], news: list[Committed]) -> _Outcome:
         connection = self._connection
         try:
             unit = UnitOfWork(connection, job.needs, self._clock.now_us())
@@ -173,7 +175,7 @@ class WriteLane:
                 return _Outcome(error=Unavailable("the store could not write"))
             return _Outcome(error=error)
         connection.sql("RELEASE operation")
-        entries += unit.entries
+        news += unit.news
         return _Outcome(result=result)
 
     def _roll_back(self) -> None:

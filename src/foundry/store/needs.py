@@ -17,6 +17,7 @@ class Needs:
 
     Attributes:
         subject: Load this principal's membership.
+        members: Load the memberships of these principals too.
         all_members: Load every member.
         sessions: Load these sessions.
         sessions_of: Load the open sessions of this subject in the project.
@@ -25,12 +26,18 @@ class Needs:
         fields: Load these fields. Where one is not live, all fields are loaded, to check its name against them.
         all_fields: Load every field.
         held_by: Load the fields that these sessions hold.
+        comments: Load these comments.
+        count_comments: Count the comments of the project, and of the thread of the loaded one.
+        runs: Load these runs.
+        running_runs: Load every run that runs.
         instance_log: The operation writes to the instance log too.
+        source: Read this other project with the caller's membership in it; its log may be written to.
         request: Look up the answer to this request, to repeat it.
     """
 
     project_id: str = ""
     subject: str = ""
+    members: tuple[str, ...] = ()
     all_members: bool = False
     sessions: tuple[str, ...] = ()
     sessions_of: str = ""
@@ -39,7 +46,12 @@ class Needs:
     fields: tuple[str, ...] = ()
     all_fields: bool = False
     held_by: tuple[str, ...] = ()
+    comments: tuple[str, ...] = ()
+    count_comments: bool = False
+    runs: tuple[str, ...] = ()
+    running_runs: bool = False
     instance_log: bool = False
+    source: str = ""
     request: RequestKey | None = None
 
 

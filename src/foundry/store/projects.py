@@ -29,6 +29,8 @@ _PROJECT_COLUMNS = (
     t.project.c.update_time_us,
     t.project.c.archive_time_us,
     t.project.c.revision,
+    t.project.c.revision_of_project_id,
+    t.project.c.revision_of_fingerprint,
     t.head.c.state,
     t.head.c.head_version,
     t.head.c.current_draft_id,
@@ -44,16 +46,11 @@ _MEMBER_COLUMNS = (
 
 PROJECT = Statement(_PROJECT.where(t.project.c.project_id == bindparam("project_id")))
 INSERT_PROJECT = Statement(insert(t.project))
+_FIXED = {"project_id", "creator", "create_time_us", "revision_of_project_id", "revision_of_fingerprint"}
 UPDATE_PROJECT = Statement(
     update(t.project)
     .where(t.project.c.project_id == bindparam("key"), t.project.c.revision == bindparam("old_revision"))
-    .values(
-        {
-            column.name: bindparam(column.name)
-            for column in t.project.c
-            if column.name not in {"project_id", "creator", "create_time_us"}
-        }
-    )
+    .values({column.name: bindparam(column.name) for column in t.project.c if column.name not in _FIXED})
 )
 INSERT_LABEL = Statement(insert(t.project_label))
 DELETE_LABELS = Statement(delete(t.project_label).where(t.project_label.c.project_id == bindparam("project_id")))
@@ -87,9 +84,11 @@ def to_project(row: Row) -> Project:
         update_time_us=row[7],
         archive_time_us=row[8],
         revision=row[9],
-        state=ProjectState(row[10]),
-        head_version=row[11],
-        current_draft_id=row[12],
+        revision_of_project_id=row[10],
+        revision_of_fingerprint=row[11],
+        state=ProjectState(row[12]),
+        head_version=row[13],
+        current_draft_id=row[14],
     )
 
 
@@ -108,6 +107,8 @@ def project_parameters(project: Project) -> dict[str, object]:
         "update_time_us": project.update_time_us,
         "archive_time_us": project.archive_time_us,
         "revision": project.revision,
+        "revision_of_project_id": project.revision_of_project_id,
+        "revision_of_fingerprint": project.revision_of_fingerprint,
     }
 
 
@@ -139,6 +140,11 @@ class SqlAlchemyProjectRepository:
         member = reader.row(MEMBER, {"project_id": project_id, "subject": subject})
         project = reader.row(PROJECT, {"project_id": project_id}) if member else None
         return (to_project(project), to_member(member)) if project and member else None
+
+    async def head_version(self, project_id: str) -> int:
+        """Number of the newest version of a project, 0 before the first."""
+        row = self._database.reader.row(PROJECT, {"project_id": project_id})
+        return to_project(row).head_version if row else 0
 
     async def list_for(self, principal: Principal, wanted: ProjectFilter, after: str, limit: int) -> list[Project]:
         """Projects that a principal may read, by age, from behind the id ``after``; at most ``limit``."""

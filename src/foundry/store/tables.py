@@ -1,8 +1,8 @@
 """The tables. SQL elsewhere is built from these; the migrations are proven equal to them by a test.
 
 Times are microseconds since the Unix epoch in 64-bit integers, hashes raw 32 bytes, principals canonical JSON text.
-Append-only tables (``lock_grant``, ``draft``, ``draft_change``, ``content``, ``log_entry``) are guarded by triggers,
-see ``foundry.store.guards``.
+Append-only tables (``lock_grant``, ``draft``, ``draft_change``, ``content``, ``comment_text``, ``run_log_chunk``,
+``freeze``, ``log_entry``) are guarded by triggers, see ``foundry.store.guards``.
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ project = Table(
     _int("update_time_us"),
     _int("archive_time_us"),
     _int("revision"),
+    _text("revision_of_project_id", server_default=""),
+    _text("revision_of_fingerprint", server_default=""),
     **_KEYED,
 )
 
@@ -252,6 +254,115 @@ content = Table(
     _bytes("sha256", primary_key=True),
     _bytes("data"),
     **_STRICT,
+)
+
+#: What people say. The anchor never changes; a deleted comment keeps its row.
+comment = Table(
+    "comment",
+    metadata,
+    _text("project_id", ForeignKey("project.project_id"), primary_key=True),
+    _text("comment_id", primary_key=True),
+    _text("thread_id"),
+    _text("kind"),
+    _text("state"),
+    _int("version_number"),
+    _text("draft_id"),
+    _text("field"),
+    _int("start_line"),
+    _int("end_line"),
+    _text("quote"),
+    _bytes("field_sha256"),
+    _text("author"),
+    _text("author_subject"),
+    _text("assignee"),
+    _text("run_id"),
+    _int("text_revision"),
+    _int("create_time_us"),
+    _int("update_time_us"),
+    _int("edit_time_us"),
+    _int("delete_time_us"),
+    _text("closer"),
+    _int("closed_at_version"),
+    _int("revision"),
+    **_KEYED,
+)
+Index("ix_comment_thread", comment.c.project_id, comment.c.thread_id, comment.c.comment_id)
+
+#: Append-only: every text a comment ever had.
+comment_text = Table(
+    "comment_text",
+    metadata,
+    _text("project_id", primary_key=True),
+    _text("comment_id", primary_key=True),
+    _int("revision", primary_key=True),
+    _text("text"),
+    ForeignKeyConstraint(["project_id", "comment_id"], ["comment.project_id", "comment.comment_id"]),
+    **_KEYED,
+)
+
+#: Runs; a finished one never changes.
+run = Table(
+    "run",
+    metadata,
+    _text("project_id", ForeignKey("project.project_id"), primary_key=True),
+    _text("run_id", primary_key=True),
+    _int("version_number"),
+    _bytes("content_sha256"),
+    _text("harness"),
+    _text("labels"),
+    _int("attempt"),
+    _text("state"),
+    _text("starter"),
+    _int("start_time_us"),
+    _int("finish_time_us"),
+    _int("line_count"),
+    _int("log_bytes"),
+    _bytes("log_sha256"),
+    _text("results"),
+    ForeignKeyConstraint(["project_id", "version_number"], ["draft.project_id", "draft.version_number"]),
+    **_KEYED,
+)
+Index(
+    "ix_run_running",
+    run.c.project_id,
+    run.c.run_id,
+    sqlite_where=text("state = 'RUNNING'"),
+    postgresql_where=text("state = 'RUNNING'"),
+)
+Index("ix_run_content", run.c.project_id, run.c.content_sha256, run.c.state)
+
+#: Append-only: the lines of consoles, as they came in; each row goes on where the one before ends.
+run_log_chunk = Table(
+    "run_log_chunk",
+    metadata,
+    _text("project_id", primary_key=True),
+    _text("run_id", primary_key=True),
+    _int("first_line", primary_key=True),
+    _int("line_count"),
+    _bytes("data"),
+    ForeignKeyConstraint(["project_id", "run_id"], ["run.project_id", "run.run_id"]),
+    CheckConstraint("line_count > 0", name="has_lines"),
+    **_STRICT,
+)
+
+#: Append-only: the freeze of a project, one at most.
+freeze = Table(
+    "freeze",
+    metadata,
+    _text("project_id", ForeignKey("project.project_id"), primary_key=True),
+    _text("freeze_id"),
+    _int("version_number"),
+    _text("draft_id"),
+    _bytes("content_sha256"),
+    _bytes("fingerprint"),
+    _text("requester"),
+    _int("create_time_us"),
+    _text("reason"),
+    _int("log_sequence"),
+    _bytes("log_leaf"),
+    _int("sequence"),
+    ForeignKeyConstraint(["project_id", "version_number"], ["draft.project_id", "draft.version_number"]),
+    **_KEYED,
 )
 
 #: Append-only: the logs. Canonical bytes, chained by leaf hash.

@@ -10,21 +10,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from foundry.domain.entry import INSTANCE_LOG, Entry, NewEntry
 from foundry.domain.errors import ProjectAccessDenied, RequestIdReused
 from foundry.domain.field import FieldState
 from foundry.domain.project import ProjectState
-from foundry.store import drafts, entries, fields, projects, requests, sessions
+from foundry.domain.run import RunState
+from foundry.store import comments, drafts, entries, fields, projects, releases, requests, runs, sessions
 from foundry.store.codec import dump_answer, load_answer
 from foundry.store.log import NO_LEAF, chain
 from foundry.store.needs import Head, Needs
+from foundry.store.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from foundry.domain.comment import Comment
     from foundry.domain.draft import Draft
+    from foundry.domain.entry import NewEntry
+    from foundry.domain.events import Committed
     from foundry.domain.lock import Lock
     from foundry.domain.project import Member, Project
+    from foundry.domain.release import Freeze
+    from foundry.domain.run import Run, RunLines
     from foundry.domain.session import Session
     from foundry.store.sqlite import SqliteConnection, Statement
 
@@ -53,74 +59,12 @@ class UnitOfWork:
 
     def __init__(self, connection: SqliteConnection, needs: Needs, clock_us: int) -> None:
         self._needs = needs
+        self._rows = rows = Rows(connection, needs)
         self._writes: list[_Write] = []
-        self._entries: list[Entry] = []
-        self._heads: dict[str, Head] = {}
-        self._stored_heads: dict[str, Head] = {}
-        self._members: dict[str, Member] = {}
-        self._sessions: dict[str, Session] = {}
-        self._fields: dict[str, FieldState] = {}
-        self._stored_fields: dict[str, FieldState] = {}
-        self._project: Project | None = None
-        self._answer: tuple[bytes, bytes] | None = None
-        self.open_session_count = 0
-        self._load(connection)
-        self.now_us = max([clock_us, *(head.last_time_us for head in self._heads.values())])
-
-    # --- load ---
-
-    def _load(self, connection: SqliteConnection) -> None:
-        needs, project_id = self._needs, self._needs.project_id
-        if needs.request:
-            found = connection.row(requests.REQUEST, requests.key_parameters(needs.request))
-            self._answer = (found[0], found[1]) if found else None
-        if project_id:
-            row = connection.row(projects.PROJECT, {"project_id": project_id})
-            self._project = projects.to_project(row) if row else None
-            self._load_head(connection, project_id)
-        if needs.instance_log:
-            self._load_head(connection, INSTANCE_LOG)
-        if needs.all_members:
-            rows = connection.rows(projects.MEMBERS, {"project_id": project_id})
-            self._members = {row[1]: projects.to_member(row) for row in rows}
-        elif needs.subject:
-            row = connection.row(projects.MEMBER, {"project_id": project_id, "subject": needs.subject})
-            self._members = {row[1]: projects.to_member(row)} if row else {}
-        self._load_sessions(connection)
-        self._load_fields(connection)
-
-    def _load_head(self, connection: SqliteConnection, log: str) -> None:
-        row = connection.row(entries.HEAD, {"log": log})
-        if row:
-            head = Head(log, ProjectState(row[0]), *row[1:])
-            self._heads[log] = self._stored_heads[log] = head
-
-    def _load_sessions(self, connection: SqliteConnection) -> None:
-        needs = self._needs
-        rows = [connection.row(sessions.SESSION, {"session_id": session_id}) for session_id in needs.sessions]
-        if needs.sessions_of:
-            of_subject = {"project_id": needs.project_id, "subject": needs.sessions_of}
-            rows += connection.rows(sessions.OPEN_SESSIONS_OF, of_subject)
-        if needs.all_sessions:
-            rows += connection.rows(sessions.OPEN_SESSIONS, {"project_id": needs.project_id})
-        self._sessions = {row[0]: sessions.to_session(row) for row in rows if row}
-        if needs.count_sessions:
-            counted = connection.row(sessions.COUNT_OPEN, {"project_id": needs.project_id})
-            self.open_session_count = counted[0] if counted else 0
-
-    def _load_fields(self, connection: SqliteConnection) -> None:
-        needs, project_id = self._needs, self._needs.project_id
-        rows = [connection.row(fields.FIELD, {"project_id": project_id, "name": name}) for name in needs.fields]
-        found = [fields.to_field(row) for row in rows if row]
-        if needs.all_fields or len(found) < len(rows) or not all(state.live for state in found):
-            found = [fields.to_field(row) for row in connection.rows(fields.FIELDS, {"project_id": project_id})]
-        holders = set(needs.held_by)
-        if needs.sessions_of or needs.all_sessions:
-            holders |= self._sessions.keys()
-        for session_id in sorted(holders):
-            found += [fields.to_field(row) for row in connection.rows(fields.HELD_BY, {"session_id": session_id})]
-        self._fields = {state.name: state for state in found}
-        self._stored_fields = dict(self._fields)
+        self._news: list[Committed] = []
+        self._heads = rows.heads
+        self._stored_heads = dict(rows.heads)
+        self.now_us = max([clock_us, *(head.last_time_us for head in rows.heads.values())])
 
     # --- read ---
 
@@ -131,49 +75,88 @@ class UnitOfWork:
         Raises:
             ProjectAccessDenied: There is none of this id.
         """
-        if self._project is None:
+        if self._rows.project is None:
             raise ProjectAccessDenied(self._needs.project_id)
-        return self._project
+        return self._rows.project
 
     def member(self, subject: str) -> Member | None:
         """A loaded member, or None when ``subject`` is none."""
-        return self._members.get(subject)
+        return self._rows.members.get(subject)
 
     @property
     def members(self) -> list[Member]:
         """All loaded members."""
-        return list(self._members.values())
+        return list(self._rows.members.values())
 
     def session(self, session_id: str) -> Session | None:
         """A loaded session, or None when there is none of this id."""
-        return self._sessions.get(session_id)
+        return self._rows.sessions.get(session_id)
+
+    @property
+    def open_session_count(self) -> int:
+        """How many sessions of the project are open."""
+        return self._rows.open_session_count
 
     @property
     def sessions(self) -> list[Session]:
         """All loaded sessions, by age."""
-        return sorted(self._sessions.values(), key=lambda session: session.session_id)
+        return sorted(self._rows.sessions.values(), key=lambda session: session.session_id)
 
     def field(self, name: str) -> FieldState:
         """A field; one that was never locked or saved is free and empty."""
-        return self._fields.get(name) or FieldState(name)
+        return self._rows.fields.get(name) or FieldState(name)
 
     @property
     def fields(self) -> list[FieldState]:
         """All loaded fields, by name."""
-        return sorted(self._fields.values(), key=lambda state: state.name)
+        return sorted(self._rows.fields.values(), key=lambda state: state.name)
 
     def held_by(self, session_id: str) -> list[Lock]:
         """Locks of a session, by field, among the loaded fields."""
         return [state.lock for state in self.fields if state.lock and state.lock.session_id == session_id]
+
+    @property
+    def source(self) -> tuple[Project, Member]:
+        """The other project, and the caller's membership in it.
+
+        Raises:
+            ProjectAccessDenied: There is none of this id, or the caller is no member of it.
+        """
+        if self._rows.source is None:
+            raise ProjectAccessDenied(self._needs.source)
+        return self._rows.source
+
+    def comment(self, comment_id: str) -> Comment | None:
+        """A loaded comment, or None when there is none of this id."""
+        return self._rows.comments.get(comment_id)
+
+    @property
+    def comment_counts(self) -> tuple[int, int]:
+        """Comments of the project, and of the thread of the loaded one; tombstones included."""
+        return self._rows.comment_count, self._rows.thread_count
+
+    def run(self, run_id: str) -> Run | None:
+        """A loaded run, or None when there is none of this id."""
+        return self._rows.runs.get(run_id)
+
+    @property
+    def running_runs(self) -> list[Run]:
+        """Loaded runs that run, by age."""
+        return sorted((run for run in self._rows.runs.values() if run.state is RunState.RUNNING), key=_by_id)
+
+    def tail(self) -> tuple[int, bytes]:
+        """Sequence number and leaf hash of the newest entry of the project's log, with those staged here."""
+        head = self._heads[self._needs.project_id]
+        return head.last_sequence, head.tail
 
     def last_sequence(self, log: str = "") -> int:
         """Sequence number of the newest entry of the project's log, or of ``log``, with those staged here."""
         return self._heads[log or self._needs.project_id].last_sequence
 
     @property
-    def entries(self) -> list[Entry]:
-        """Entries staged so far, in order."""
-        return list(self._entries)
+    def news(self) -> list[Committed]:
+        """What the commit is to tell: entries, and lines of consoles, in the order they were staged."""
+        return list(self._news)
 
     # --- repeated requests ---
 
@@ -184,9 +167,9 @@ class UnitOfWork:
             RequestIdReused: The id was used for another command.
         """
         request = self._needs.request
-        if request is None or self._answer is None:
+        if request is None or self._rows.answer is None:
             return None
-        command_hash, answer = self._answer
+        command_hash, answer = self._rows.answer
         if command_hash != request.command_hash:
             raise RequestIdReused(request.request_id)
         return load_answer(kind, answer)
@@ -216,7 +199,7 @@ class UnitOfWork:
     def put_project(self, project: Project) -> None:
         """Insert a new project (``revision`` 1) or update it with its revision raised by one."""
         parameters = projects.project_parameters(project)
-        if self._project is None:
+        if self._rows.project is None:
             self._stage(projects.INSERT_PROJECT, parameters)
         else:
             key = {"key": project.project_id, "old_revision": project.revision - 1}
@@ -224,39 +207,39 @@ class UnitOfWork:
             self._stage(projects.DELETE_LABELS, {"project_id": project.project_id}, None)
         for key_, value in project.labels.items():
             self._stage(projects.INSERT_LABEL, {"project_id": project.project_id, "key": key_, "value": value})
-        self._project = project
+        self._rows.project = project
 
     def put_member(self, member: Member) -> None:
         """Insert or update a member."""
         parameters = projects.member_parameters(member)
-        if member.subject in self._members:
+        if member.subject in self._rows.members:
             key = {"key_project_id": member.project_id, "key_subject": member.subject}
             self._stage(projects.UPDATE_MEMBER, {**parameters, **key})
         else:
             self._stage(projects.INSERT_MEMBER, parameters)
-        self._members[member.subject] = member
+        self._rows.members[member.subject] = member
 
     def remove_member(self, member: Member) -> None:
         """Delete a member."""
         self._stage(projects.DELETE_MEMBER, {"project_id": member.project_id, "subject": member.subject})
-        del self._members[member.subject]
+        del self._rows.members[member.subject]
 
     def put_session(self, session: Session) -> None:
         """Insert a session, or update it if it is still as it was loaded."""
         parameters = sessions.session_parameters(session)
-        old = self._sessions.get(session.session_id)
+        old = self._rows.sessions.get(session.session_id)
         if old is None:
             self._stage(sessions.INSERT_SESSION, parameters)
         else:
             key = {"key": session.session_id, "old_stream_epoch": old.stream_epoch, "old_state": old.state.value}
             self._stage(sessions.UPDATE_SESSION, {**parameters, **key})
-        self._sessions[session.session_id] = session
+        self._rows.sessions[session.session_id] = session
 
     def put_field(self, state: FieldState) -> None:
         """Insert a field, or update it if it is still as it was loaded (fence, grant and version)."""
         project_id = self._needs.project_id
         parameters = fields.field_parameters(project_id, state)
-        old = self._fields.get(state.name)
+        old = self._rows.fields.get(state.name)
         if old is None:
             self._stage(fields.INSERT_FIELD, parameters)
         else:
@@ -268,7 +251,7 @@ class UnitOfWork:
                 "old_version": old.last_changed_version,
             }
             self._stage(fields.UPDATE_FIELD, {**parameters, **key})
-        self._fields[state.name] = state
+        self._rows.fields[state.name] = state
 
     def add_grant(self, lock: Lock, sequence: int) -> None:
         """Record who was given which fencing token, and by which entry."""
@@ -296,6 +279,50 @@ class UnitOfWork:
             head, head_version=draft.version_number, current_draft_id=draft.draft_id
         )
 
+    def put_comment(self, comment: Comment) -> None:
+        """Insert a comment, or update it if it is still as it was loaded; a new text goes beside the earlier ones."""
+        old, texts = self._rows.comments.get(comment.comment_id), self._rows.text_revisions
+        revision = texts.get(comment.comment_id, 0)
+        says_more = old is None or (comment.text != old.text and not comment.delete_time_us)
+        texts[comment.comment_id] = revision = revision + says_more
+        if old is None:
+            self._stage(comments.INSERT_COMMENT, comments.comment_parameters(comment, revision))
+        else:
+            key = {"key_project_id": comment.project_id, "key_comment_id": comment.comment_id}
+            parameters = {**comments.changing_parameters(comment, revision), **key, "old_revision": old.revision}
+            self._stage(comments.UPDATE_COMMENT, parameters)
+        if says_more:
+            text = {"project_id": comment.project_id, "comment_id": comment.comment_id, "text": comment.text}
+            self._stage(comments.INSERT_TEXT, {**text, "revision": revision})
+        self._rows.comments[comment.comment_id] = comment
+
+    def put_run(self, run: Run) -> None:
+        """Insert a run, or update it if it is still as it was loaded."""
+        old = self._rows.runs.get(run.run_id)
+        if old is None:
+            self._stage(runs.INSERT_RUN, runs.run_parameters(run))
+        else:
+            key = {"key_project_id": run.project_id, "key_run_id": run.run_id, "old_line_count": old.line_count}
+            self._stage(runs.UPDATE_RUN, {**runs.changing_parameters(run), **key})
+        self._rows.runs[run.run_id] = run
+
+    def add_lines(self, lines: RunLines, data: bytes) -> None:
+        """Insert lines of a run's console, as they are hashed. ``put_run`` with their count must follow."""
+        row = {"project_id": lines.project_id, "run_id": lines.run_id, "first_line": lines.first}
+        self._stage(runs.INSERT_CHUNK, {**row, "line_count": len(lines.lines), "data": data})
+        self._news.append(lines)
+
+    def add_freeze(self, freeze: Freeze) -> None:
+        """Insert the freeze of the project and make its state FROZEN."""
+        self._stage(releases.INSERT_FREEZE, releases.freeze_parameters(freeze))
+        self._heads[freeze.project_id] = replace(self._heads[freeze.project_id], state=ProjectState.FROZEN)
+        self._rows.project = replace(self.project, state=ProjectState.FROZEN)
+
+    def copy_content(self, source_id: str, sha256: str) -> None:
+        """Give the project content that another one has."""
+        row = {"project_id": self._needs.project_id, "source_id": source_id, "sha256": bytes.fromhex(sha256)}
+        self._stage(drafts.COPY_CONTENT, row, None)
+
     def record(self, new: NewEntry, log: str = "") -> int:
         """Append an entry to the project's log, or to ``log``; returns its sequence number."""
         log = log or self._needs.project_id
@@ -315,13 +342,13 @@ class UnitOfWork:
             text = {"log": log, "sequence": entry.sequence, "salt": sealed.salt, "text": sealed.text}
             self._stage(entries.INSERT_TEXT, text)
         self._heads[log] = replace(head, last_sequence=entry.sequence, tail=entry.leaf, last_time_us=self.now_us)
-        self._entries.append(entry)
+        self._news.append(entry)
         return entry.sequence
 
     def discard(self) -> None:
         """Forget everything staged: the operation was only to be tried."""
         self._writes.clear()
-        self._entries.clear()
+        self._news.clear()
         self._heads = dict(self._stored_heads)
 
     # --- flush ---
@@ -343,6 +370,10 @@ class UnitOfWork:
                 key = {"key": log, "old_last_sequence": stored.last_sequence}
                 if connection.execute(entries.UPDATE_HEAD, {**_head_parameters(head), **key}) != 1:
                     raise RowConflictError(entries.UPDATE_HEAD.sql)
+
+
+def _by_id(run: Run) -> str:
+    return run.run_id
 
 
 def _head_parameters(head: Head) -> dict[str, Any]:

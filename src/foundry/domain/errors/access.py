@@ -62,6 +62,20 @@ class AdministratorRequired(FoundryError):
         super().__init__(f"{action} is for administrators of the installation", action=action)
 
 
+class NotYours(FoundryError):
+    """Only whose it is may do this: the author of a comment, the starter of a run."""
+
+    reason = "NOT_YOURS"
+
+    def __init__(self, resource_type: str, resource_id: str, owner: str) -> None:
+        super().__init__(
+            f"this {resource_type} is {owner}'s",
+            resource_type=resource_type,
+            resource_id=resource_id,
+            owner=owner,
+        )
+
+
 class ResumeRefused(FoundryError):
     """The resume secret is not the current one of a session of this principal in this project."""
 

@@ -89,6 +89,22 @@ class InvalidContent(FoundryError):
         self.field, self.problem, self.line, self.column = field, problem, line, column
 
 
+class AnchorOutOfRange(FoundryError):
+    """A comment's lines are not lines of the field in that version."""
+
+    reason = "ANCHOR_OUT_OF_RANGE"
+
+    def __init__(self, field: str, version_number: int, start_line: int, end_line: int, line_count: int) -> None:
+        super().__init__(
+            f"{field} has {line_count} lines in version {version_number}; {start_line} to {end_line} are none of it",
+            field=field,
+            version_number=version_number,
+            start_line=start_line,
+            end_line=end_line,
+            line_count=line_count,
+        )
+
+
 class PageTokenInvalid(FoundryError):
     """The page token was not issued by this server for a request with these arguments."""
 

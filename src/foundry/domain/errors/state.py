@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from foundry.domain.errors.base import FoundryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class ProjectArchived(FoundryError):
@@ -21,6 +26,83 @@ class ProjectFrozen(FoundryError):
 
     def __init__(self, project_id: str, state: str) -> None:
         super().__init__(f"the project is {state}; its content cannot change", project_id=project_id, state=state)
+
+
+class NotFrozen(FoundryError):
+    """The project is not frozen: there is no release to hand over."""
+
+    reason = "NOT_FROZEN"
+
+    def __init__(self, project_id: str, state: str) -> None:
+        super().__init__(f"the project is {state}; freeze it first", project_id=project_id, state=state)
+
+
+class FreezeBlocked(FoundryError):
+    """Something stands in the way of a freeze; every blocker is named."""
+
+    reason = "FREEZE_BLOCKED"
+
+    def __init__(self, blockers: Sequence[tuple[str, str, str]]) -> None:
+        """Args: blockers are each a type, a subject (``runs/{run_id}``, or empty for the project) and a sentence."""
+        super().__init__(
+            "; ".join(text for _, _, text in blockers), blocker=blockers[0][0], blocker_count=len(blockers)
+        )
+        self.blockers = tuple(blockers)
+
+
+class VersionMismatch(FoundryError):
+    """The project is at another version than the caller decided on."""
+
+    reason = "VERSION_MISMATCH"
+
+    def __init__(self, expected_version: int, head_version: int) -> None:
+        super().__init__(
+            f"the project is at version {head_version}, not {expected_version}",
+            expected_version=expected_version,
+            head_version=head_version,
+        )
+
+
+class ContentMismatch(FoundryError):
+    """The version does not have the content that the caller says it has."""
+
+    reason = "CONTENT_MISMATCH"
+
+    def __init__(self, version_number: int, content_sha256: str) -> None:
+        super().__init__(
+            f"version {version_number} has other content: its hash is {content_sha256}",
+            version_number=version_number,
+            content_sha256=content_sha256,
+        )
+
+
+class CommentDeleted(FoundryError):
+    """The comment is deleted: it cannot change, and its thread takes no replies."""
+
+    reason = "COMMENT_DELETED"
+
+    def __init__(self, comment_id: str) -> None:
+        super().__init__("the comment is deleted", comment_id=comment_id)
+
+
+class RunFinished(FoundryError):
+    """The run is finished: it takes no more lines and no other end."""
+
+    reason = "RUN_FINISHED"
+
+    def __init__(self, run_id: str, state: str) -> None:
+        super().__init__(f"the run is finished: {state}", run_id=run_id, state=state)
+
+
+class LineNumberMismatch(FoundryError):
+    """Lines do not go on where the console ends; everything before ``expected_line`` is stored."""
+
+    reason = "LINE_NUMBER_MISMATCH"
+
+    def __init__(self, run_id: str, expected_line: int, line: int) -> None:
+        super().__init__(
+            f"the next line is {expected_line}; got {line}", run_id=run_id, expected_line=expected_line, line=line
+        )
 
 
 class LastOwner(FoundryError):

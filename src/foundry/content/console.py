@@ -1,0 +1,39 @@
+"""The lines of a console as they are stored, hashed and exported: RFC 8785 JSON, each followed by a line feed.
+
+``{"n": number, "partial": true, "stream": "STDOUT", "text": text, "us": time}``, with ``partial`` only when true and
+``us`` only when known. The digest of a finished run is the SHA-256 of all its lines in this form.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from foundry.content.canonical import canonical_record
+from foundry.domain.run import LogLine, LogStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def dump_line(line: LogLine) -> bytes:
+    """A line with its line feed."""
+    record: dict[str, Any] = {"n": line.number, "stream": line.stream.value, "text": line.text}
+    if line.partial:
+        record["partial"] = True
+    if line.time_us is not None:
+        record["us"] = line.time_us
+    return canonical_record(record) + b"\n"
+
+
+def load_lines(data: bytes) -> tuple[LogLine, ...]:
+    """The lines of a piece that begins and ends with whole ones."""
+    # JSON escapes line feeds, so each byte 10 ends a line; one list is parsed faster than many objects.
+    records: Iterable[dict[str, Any]] = json.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]")
+    return tuple(
+        LogLine(record["n"], record["text"], _STREAMS[record["stream"]], record.get("us"), record.get("partial", False))
+        for record in records
+    )
+
+
+_STREAMS = {stream.value: stream for stream in LogStream}

@@ -1,0 +1,271 @@
+"""The final bundle of a frozen project: which files it has, and the archive they make.
+
+Everything in it was fixed by the freeze: the released version, the log up to the entry of the freeze, and comments and
+runs, which take no writes any more. Nothing in it comes from the export: no clock, no host, no caller. So the same
+project gives the same bytes every time, after a restart and on any machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from foundry.content import agent_payload, archive, canonical_json, canonical_manifest, sha256_hex
+from foundry.domain.access import Action, check_frozen
+from foundry.domain.comment import CommentFilter
+from foundry.domain.entry import Event
+from foundry.domain.errors import NotFrozen
+from foundry.domain.field import SCRATCHPAD, FieldValue
+from foundry.domain.run import RunFilter
+from foundry.managers import bundle_records as records
+from foundry.managers.access import authorize, readable
+from foundry.managers.bundle_format import FORMAT
+from foundry.managers.entries import entry
+from foundry.managers.exports import release_statement
+from foundry.store.needs import Needs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foundry.domain.comment import Comment
+    from foundry.domain.draft import Draft
+    from foundry.domain.entry import Value
+    from foundry.domain.field import FieldDigest
+    from foundry.domain.principal import Caller
+    from foundry.domain.project import Project
+    from foundry.domain.release import Freeze
+    from foundry.domain.run import Run
+    from foundry.settings import Limits
+    from foundry.store.lane import WriteLane
+    from foundry.store.repositories import Repositories
+    from foundry.store.unit_of_work import UnitOfWork
+
+#: Bundles that are made at once; more wait.
+_AT_ONCE: Final = 2
+#: Rows read in one go: a few milliseconds.
+_ROWS: Final = 200
+_PIECE_BYTES: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of a bundle; ``pieces`` gives its content, the same each time."""
+
+    path: str
+    size: int
+    sha256: str
+    pieces: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What is handed over, and how.
+
+    Attributes:
+        name: Of the directory that all files lie below.
+        size: Of the archive, bytes.
+        sequence: Log position of the export.
+    """
+
+    freeze: Freeze
+    name: str
+    size: int
+    manifest_sha256: str
+    files: tuple[File, ...]
+    sequence: int
+
+
+class Bundler:
+    """Makes bundles."""
+
+    def __init__(self, lane: WriteLane, store: Repositories, *, limits: Limits) -> None:
+        self._lane = lane
+        self._store = store
+        self._limits = limits
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def export(self, caller: Caller, project_id: str) -> AsyncGenerator[Bundle | bytes, None]:
+        """The bundle, then its archive in pieces of at most ``_PIECE_BYTES``. Recorded before anything is handed over.
+
+        Raises:
+            NotFrozen: There is no release.
+            ProjectAccessDenied: The caller may not, or no longer, read the project.
+        """
+        project, _ = await readable(self._store.projects, caller, project_id)
+        check_frozen(project)
+        freeze = await self._store.releases.get(project_id)
+        if freeze is None:
+            raise NotFrozen(project_id, project.state.value)
+        async with self._turns:
+            bundle = await self._bundle(caller, project, freeze)
+            yield bundle
+            time_s = freeze.create_time_us // 1_000_000
+            for file in bundle.files:
+                await readable(self._store.projects, caller, project_id)
+                async for piece in _tarred(f"{bundle.name}/{file.path}", file, time_s):
+                    yield piece
+            yield archive.END
+
+    async def _bundle(self, caller: Caller, project: Project, freeze: Freeze) -> Bundle:
+        files = sorted(await self._files(freeze), key=lambda file: file.path)
+        listed = [{"path": file.path, "sha256": file.sha256, "size": file.size} for file in files]
+        manifest = canonical_json(
+            {
+                "files": listed,
+                "freeze": records.freeze_record(freeze),
+                "project": {"name": project.name, "project_id": project.project_id},
+                "schema": "foundry.bundle/v1",
+            }
+        )
+        manifest_sha256 = sha256_hex(manifest)
+        sums = "".join(f"{file.sha256}  {file.path}\n" for file in [_of("MANIFEST.json", manifest), *files])
+        files = [_of("MANIFEST.json", manifest), _of("SHA256SUMS", sums.encode()), *files]
+        name = f"{freeze.project_id}-v{freeze.version_number}"
+        size = len(archive.END)
+        for file in files:
+            size += len(archive.header(f"{name}/{file.path}", file.size, 0))
+            size += file.size + len(archive.padding(file.size))
+
+        def decide(unit: UnitOfWork) -> int:
+            authorize(unit, caller, Action.READ)
+            data: dict[str, Value] = {
+                "freeze_id": freeze.freeze_id,
+                "fingerprint": freeze.fingerprint,
+                "manifest_sha256": manifest_sha256,
+            }
+            return unit.record(entry(Event.BUNDLE_EXPORTED, caller, data))
+
+        sequence = await self._lane.submit(Needs(freeze.project_id, caller.principal.subject), decide)
+        return Bundle(freeze, name, size, manifest_sha256, tuple(files), sequence)
+
+    # --- its files ---
+
+    async def _files(self, freeze: Freeze) -> list[File]:
+        draft = await self._store.drafts.get(freeze.project_id, freeze.version_number)
+        if draft is None:
+            raise LookupError(f"version {freeze.version_number} of {freeze.project_id} is missing")
+        digests = await self._store.drafts.fields_at(freeze.project_id, freeze.version_number)
+        released = [digest for digest in digests if digest.name != SCRATCHPAD]
+        files = [
+            _of("FORMAT.md", FORMAT),
+            _of("release.json", release_statement(freeze)),
+            _of("content.json", canonical_manifest(digests)),
+            await _derived("history/versions.jsonl", lambda: self._versions(freeze)),
+            await _derived("audit/log.jsonl", lambda: self._log(freeze)),
+            await _derived("audit/texts.jsonl", lambda: self._texts(freeze)),
+        ]
+        files += [self._field(freeze.project_id, digest) for digest in released]
+        if sum(digest.size for digest in released) <= self._limits.assay_bytes_max:
+            files.append(_of("payload/agent.json", self._payload(draft, released)))
+        comments = await self._all_comments(freeze.project_id)
+        files.append(await _derived("comments.jsonl", lambda: map(records.comment_line, comments)))
+        for run in await self._all_runs(freeze.project_id):
+            files += self._run(run)
+        return files
+
+    def _field(self, project_id: str, digest: FieldDigest) -> File:
+        def pieces() -> Iterator[bytes]:
+            yield self._content(project_id, digest)
+
+        return File(f"content/{digest.name}", digest.size, digest.sha256, pieces)
+
+    def _content(self, project_id: str, digest: FieldDigest) -> bytes:
+        content = self._store.drafts.read_content(project_id, digest.sha256)
+        if content is None:
+            raise LookupError(f"content {digest.sha256} of a saved version is missing")
+        return content
+
+    def _payload(self, draft: Draft, digests: Sequence[FieldDigest]) -> bytes:
+        return agent_payload(draft, [FieldValue(digest, self._content(draft.project_id, digest)) for digest in digests])
+
+    def _versions(self, freeze: Freeze) -> Iterator[bytes]:
+        for number in range(1, freeze.version_number + 1):
+            draft = self._store.drafts.find(freeze.project_id, number)
+            if draft is None:
+                raise LookupError(f"version {number} of {freeze.project_id} is missing")
+            yield records.version_line(draft)
+
+    def _stored(self, freeze: Freeze) -> Iterator[tuple[int, bytes, bytes | None, bytes | None]]:
+        after = 0
+        while rows := self._store.entries.stored(freeze.project_id, after, freeze.sequence, _ROWS):
+            yield from rows
+            after = rows[-1][0]
+
+    def _log(self, freeze: Freeze) -> Iterator[bytes]:
+        for _, entry_bytes, _, _ in self._stored(freeze):
+            yield entry_bytes + b"\n"
+
+    def _texts(self, freeze: Freeze) -> Iterator[bytes]:
+        for sequence, _, salt, text in self._stored(freeze):
+            if salt is not None and text is not None:
+                yield records.text_line(sequence, salt, text)
+
+    def _run(self, run: Run) -> list[File]:
+        def pieces() -> Iterator[bytes]:
+            for _, _, data in self._store.runs.chunks(run.project_id, run.run_id):
+                yield data
+
+        console = File(f"runs/{run.run_id}.log.jsonl", run.log_bytes, run.log_sha256, pieces)
+        return [_of(f"runs/{run.run_id}.json", records.run_record(run)), console]
+
+    async def _all_comments(self, project_id: str) -> list[Comment]:
+        found: list[Comment] = []
+        while page := await self._store.comments.page(
+            project_id, CommentFilter(), found[-1].comment_id if found else "", _ROWS
+        ):
+            found += page
+        return found
+
+    async def _all_runs(self, project_id: str) -> list[Run]:
+        found: list[Run] = []
+        while page := await self._store.runs.page(project_id, RunFilter(), found[-1].run_id if found else "", _ROWS):
+            found += page
+        return found
+
+
+def _of(path: str, content: bytes) -> File:
+    return File(path, len(content), sha256_hex(content), lambda: iter((content,)))
+
+
+async def _derived(path: str, pieces: Callable[[], Iterator[bytes]]) -> File:
+    """A file whose size and hash are found by making it once."""
+    hashed, size = hashlib.sha256(), 0
+    async for piece in _gathered(pieces()):
+        hashed.update(piece)
+        size += len(piece)
+    return File(path, size, hashed.hexdigest(), pieces)
+
+
+async def _tarred(path: str, file: File, time_s: int) -> AsyncIterator[bytes]:
+    yield archive.header(path, file.size, time_s)
+    size = 0
+    async for piece in _gathered(file.pieces()):
+        size += len(piece)
+        yield piece
+    if size != file.size:  # an archive that is not what its manifest says must not look whole
+        raise LookupError(f"{path} has {size} bytes instead of {file.size}")
+    if padding := archive.padding(size):
+        yield padding
+
+
+async def _gathered(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Small pieces joined and large ones cut; others get their turn in between."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size < _PIECE_BYTES:
+            continue
+        joined = b"".join(waiting)
+        for start in range(0, size - size % _PIECE_BYTES, _PIECE_BYTES):
+            yield joined[start : start + _PIECE_BYTES]
+            await asyncio.sleep(0)
+        waiting = [joined[size - size % _PIECE_BYTES :]]
+        size = len(waiting[0])
+    if size:
+        yield b"".join(waiting)
+    await asyncio.sleep(0)

@@ -1,0 +1,188 @@
+"""The console lane of session streams: every follower has a cursor into the stored lines of each run.
+
+Lines are stored before anybody sees them, so there is one source for those who watch live and those who come late, and
+no seam between: a follower asks for the piece that begins at its next line. What was just stored is still at hand,
+encoded once for everybody; what is older is read from the store. A follower that reads slowly is simply further behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
+
+from foundry.content import load_lines
+from foundry.domain.entry import Entry, Event
+from foundry.domain.events import RunLogEvent
+from foundry.domain.run import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from foundry.coordination.ports import EventBus
+    from foundry.domain.events import Committed, SessionEvent
+    from foundry.store.runs import RunRepository
+
+#: Encoded pieces that are kept for followers, of all runs together.
+_PIECES_BYTES_MAX = 32 * 1024 * 1024
+#: People do not see single lines at a higher pace, and a message costs more than what is in it.
+_LINGER_S_MIN = 0.025
+#: Server time that one message costs for one session, and the share of a core that a project's consoles may take.
+_FRAME_SECONDS = 25e-6
+_CORE_SHARE = 0.3
+
+
+class Follower:
+    """What one session has seen of the runs it follows.
+
+    Args:
+        wake: Called when there is something to take.
+    """
+
+    def __init__(self, console: Console, project_id: str, wake: Callable[[], None]) -> None:
+        self.project_id = project_id
+        self.wake = wake
+        #: Number of the next line, by run.
+        self.next_lines: dict[str, int] = {}
+        #: Runs that may have something new, in the order they are served.
+        self.ready: dict[str, None] = {}
+        self._console = console
+
+    def take(self, bytes_max: int) -> bytes:
+        """Encoded events, about ``bytes_max`` bytes of them; empty when nothing is new."""
+        taken: list[bytes] = []
+        size = 0
+        while self.ready and size < bytes_max:
+            run_id = next(iter(self.ready))
+            del self.ready[run_id]
+            piece = self._console.piece(self.project_id, run_id, self.next_lines[run_id])
+            if piece is None:
+                continue
+            event, next_line = piece
+            if next_line:
+                self.next_lines[run_id] = next_line
+                self.ready[run_id] = None  # behind the others: runs take turns
+            else:
+                del self.next_lines[run_id]
+            taken.append(event)
+            size += len(event)
+        return b"".join(taken)
+
+
+class Console:
+    """Feeds followers.
+
+    Args:
+        encode: Turns an event into bytes of a stream message with this one event.
+    """
+
+    def __init__(self, runs: RunRepository, encode: Callable[[SessionEvent], bytes]) -> None:
+        self._runs = runs
+        self._encode = encode
+        self._followers: dict[str, list[Follower]] = {}
+        self._pieces: LRUCache[tuple[str, int], tuple[bytes, int]] = LRUCache(_PIECES_BYTES_MAX, getsizeof=_size)
+        self._dirty: dict[str, set[str]] = {}
+        self._flushed_s: dict[str, float] = {}
+
+    # --- followers ---
+
+    async def attach(self, project_id: str, seen: Mapping[str, int], wake: Callable[[], None]) -> Follower:
+        """A follower of all runs of a project: of those that run, and of those it has not seen the end of.
+
+        Args:
+            seen: Lines already seen, by run.
+        """
+        follower = Follower(self, project_id, wake)
+        # It listens first and looks then, so that no run is started unseen in between.
+        self._followers.setdefault(project_id, []).append(follower)
+        for run in await self._runs.running(project_id):
+            follower.next_lines.setdefault(run.run_id, seen.get(run.run_id, 0) + 1)
+        for run_id, line in seen.items():
+            if run_id not in follower.next_lines and await self._runs.get(project_id, run_id):
+                follower.next_lines[run_id] = line + 1
+        follower.ready.update(dict.fromkeys(follower.next_lines))
+        wake()
+        return follower
+
+    def detach(self, follower: Follower) -> None:
+        """Nothing more is to be told to a follower. Idempotent."""
+        followers = self._followers.get(follower.project_id, [])
+        if follower in followers:
+            followers.remove(follower)
+        if not followers:
+            self._followers.pop(follower.project_id, None)
+            self._flushed_s.pop(follower.project_id, None)
+
+    # --- what comes in ---
+
+    def follow(self, bus: EventBus) -> None:
+        """Feed the followers from the bus."""
+        bus.subscribe(self._receive)
+
+    def _receive(self, news: Committed) -> None:
+        project_id = news.log if isinstance(news, Entry) else news.project_id
+        followers = self._followers.get(project_id)
+        if not followers:
+            return
+        if not isinstance(news, Entry):
+            event = self._encode(RunLogEvent(news.run_id, news.lines))
+            self._pieces[news.run_id, news.first] = event, news.first + len(news.lines)
+            self._soon(project_id, news.run_id)
+        elif news.new.event is Event.RUN_STARTED:
+            for follower in followers:
+                follower.next_lines.setdefault(str(news.new.data["run_id"]), 1)
+        elif news.new.event is Event.RUN_FINISHED:
+            self._soon(project_id, str(news.new.data["run_id"]))
+
+    def _soon(self, project_id: str, run_id: str) -> None:
+        """Wake the followers of a project: at once when it was quiet, else when the linger is over."""
+        dirty = self._dirty.get(project_id)
+        if dirty is not None:
+            dirty.add(run_id)
+            return
+        self._dirty[project_id] = {run_id}
+        loop = asyncio.get_running_loop()
+        linger_s = max(_LINGER_S_MIN, len(self._followers[project_id]) * _FRAME_SECONDS / _CORE_SHARE)
+        due_s = self._flushed_s.get(project_id, float("-inf")) + linger_s
+        if loop.time() >= due_s:
+            loop.call_soon(self._flush, project_id)
+        else:
+            loop.call_at(due_s, self._flush, project_id)
+
+    def _flush(self, project_id: str) -> None:
+        dirty = self._dirty.pop(project_id, set())
+        followers = self._followers.get(project_id, [])
+        if followers:
+            self._flushed_s[project_id] = asyncio.get_running_loop().time()
+        for follower in followers:
+            for run_id in dirty & follower.next_lines.keys():
+                follower.ready[run_id] = None
+            if follower.ready:
+                follower.wake()
+
+    # --- what goes out ---
+
+    def piece(self, project_id: str, run_id: str, line: int) -> tuple[bytes, int] | None:
+        """The event that begins with a line, and the number of the next line, 0 behind the end of a finished run.
+
+        None when there is nothing yet.
+        """
+        found = self._pieces.get((run_id, line))
+        if found:
+            return found
+        chunk = self._runs.chunk(project_id, run_id, line)
+        if chunk:
+            first, count, data = chunk
+            lines = load_lines(data)[line - first :]
+            found = self._encode(RunLogEvent(run_id, lines)), first + count
+            self._pieces[run_id, line] = found
+            return found
+        run = self._runs.find(project_id, run_id)
+        if run and run.state is not RunState.RUNNING:
+            return self._encode(RunLogEvent(run_id, finished=run)), 0
+        return None
+
+
+def _size(piece: tuple[bytes, int]) -> int:
+    return len(piece[0])

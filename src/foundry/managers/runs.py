@@ -1,0 +1,368 @@
+"""The RunManager: tests while they run, and their consoles as they are written and sealed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from foundry.content import canonical_json, dump_line, sha256_hex
+from foundry.domain.access import Action, check_access, check_open, check_reason
+from foundry.domain.entry import Event
+from foundry.domain.errors import (
+    ContentMismatch,
+    FoundryError,
+    LimitExceeded,
+    LineNumberMismatch,
+    NotFound,
+    NotYours,
+    RunFinished,
+)
+from foundry.domain.run import RUNNING_PER_PROJECT_MAX, LogLine, Run, RunFilter, RunLines, RunResult, RunState
+from foundry.ids import new_id
+from foundry.managers.access import authorize, readable
+from foundry.managers.entries import entry
+from foundry.managers.holding import attached_session
+from foundry.store.needs import Needs
+from foundry.store.requests import request_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from foundry.domain.entry import Value
+    from foundry.domain.principal import Caller
+    from foundry.settings import Limits
+    from foundry.store.drafts import DraftRepository
+    from foundry.store.lane import WriteLane
+    from foundry.store.projects import SqlAlchemyProjectRepository
+    from foundry.store.runs import RunRepository
+    from foundry.store.unit_of_work import UnitOfWork
+
+#: Lines are stored in pieces of this size, so that reading one line never reads much more.
+_CHUNK_BYTES = 128 * 1024
+#: Pieces of a console that are hashed before others get their turn: about a millisecond.
+_HASHED_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRun:
+    """A run as it was asked for.
+
+    Attributes:
+        version_number: The version to test, 0 for the head.
+        content_sha256: Hash the caller has of it, or empty.
+        session_id: Live session of the caller, or empty.
+    """
+
+    version_number: int = 0
+    content_sha256: str = ""
+    harness: str = ""
+    labels: dict[str, str] | None = None
+    attempt: int = 1
+    session_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunAnswer:
+    """A run after a change, and the log position of its entry."""
+
+    run: Run
+    sequence: int
+
+
+class RunManager:
+    """Starts, appends to, finishes and cancels runs."""
+
+    def __init__(
+        self,
+        lane: WriteLane,
+        projects: SqlAlchemyProjectRepository,
+        drafts: DraftRepository,
+        runs: RunRepository,
+        *,
+        limits: Limits,
+    ) -> None:
+        self._lane = lane
+        self._projects = projects
+        self._drafts = drafts
+        self._runs = runs
+        self._limits = limits
+
+    # --- the starter ---
+
+    async def start(self, caller: Caller, project_id: str, wanted: WantedRun, *, request_id: str = "") -> RunAnswer:
+        """Start a run of a version.
+
+        Raises:
+            FoundryError: See ``RunService.StartRun``.
+        """
+        project, member = await readable(self._projects, caller, project_id)
+        check_access(Action.RUN, caller.principal, member, project)
+        if not request_id:  # or it may be the repetition of a run that was started before the project was closed
+            check_open(project)
+        version = wanted.version_number or project.head_version
+        draft = await self._drafts.get(project_id, version)
+        if draft is None:
+            raise NotFound("draft", str(wanted.version_number or "head"))
+        if wanted.content_sha256 and wanted.content_sha256 != draft.content_sha256:
+            raise ContentMismatch(version, draft.content_sha256)
+
+        def decide(unit: UnitOfWork) -> RunAnswer:
+            project, _ = authorize(unit, caller, Action.RUN)
+            if (done := unit.replay(RunAnswer)) is not None:
+                return done
+            check_open(project)
+            if wanted.session_id:
+                attached_session(unit, caller, wanted.session_id)
+            if len(unit.running_runs) >= RUNNING_PER_PROJECT_MAX:
+                raise LimitExceeded("runs of a project at once", RUNNING_PER_PROJECT_MAX)
+            run = Run(
+                run_id=new_id(),
+                project_id=project_id,
+                version_number=draft.version_number,
+                content_sha256=draft.content_sha256,
+                harness=wanted.harness,
+                labels=wanted.labels or {},
+                attempt=wanted.attempt,
+                state=RunState.RUNNING,
+                starter=caller.principal,
+                start_time_us=unit.now_us,
+            )
+            unit.put_run(run)
+            data: dict[str, Value] = {
+                "run_id": run.run_id,
+                "version_number": run.version_number,
+                "content_sha256": run.content_sha256,
+                "attempt": run.attempt,
+            }
+            started = entry(
+                Event.RUN_STARTED,
+                caller,
+                data,
+                session_id=wanted.session_id,
+                request_id=request_id,
+                harness=run.harness,
+            )
+            return unit.remember(RunAnswer(run, unit.record(started)))
+
+        command: Value = [project_id, asdict(wanted)]
+        needs = Needs(
+            project_id,
+            caller.principal.subject,
+            sessions=(wanted.session_id,) if wanted.session_id else (),
+            running_runs=True,
+            request=request_key(caller.principal, "StartRun", request_id, command),
+        )
+        return await self._lane.submit(needs, decide)
+
+    async def append(self, caller: Caller, project_id: str, run_id: str, lines: Sequence[LogLine]) -> int:
+        """Store lines of a console, all or none, and let everybody see them; returns the number of the next line.
+
+        Without lines it only tells that number.
+
+        Raises:
+            FoundryError: See ``RunService.AppendRunLog``.
+        """
+        for before, line in pairwise(lines):
+            if line.number != before.number + 1:
+                raise LineNumberMismatch(run_id, before.number + 1, line.number)
+        chunks = _chunks(project_id, run_id, lines)
+        size = sum(len(data) for _, data in chunks)
+
+        def decide(unit: UnitOfWork) -> int:
+            run = _own(unit, caller, run_id)
+            if not lines:
+                return run.line_count + 1
+            if lines[0].number != run.line_count + 1:
+                raise LineNumberMismatch(run_id, run.line_count + 1, lines[0].number)
+            self._check_room(run, len(lines), size)
+            for piece, data in chunks:
+                unit.add_lines(piece, data)
+            count = run.line_count + len(lines)
+            unit.put_run(replace(run, line_count=count, log_bytes=run.log_bytes + size))
+            return count + 1
+
+        return await self._lane.submit(Needs(project_id, caller.principal.subject, runs=(run_id,)), decide)
+
+    def _check_room(self, run: Run, lines: int, size: int) -> None:
+        limits = self._limits
+        if run.line_count + lines > limits.run_lines_max:
+            raise LimitExceeded("lines in a run", limits.run_lines_max)
+        if run.log_bytes + size > limits.run_bytes_max:
+            raise LimitExceeded("bytes in a run", limits.run_bytes_max)
+
+    async def finish(
+        self,
+        caller: Caller,
+        project_id: str,
+        run_id: str,
+        state: RunState,
+        *,
+        results: tuple[RunResult, ...] = (),
+        expected_line_count: int | None = None,
+        request_id: str = "",
+    ) -> RunAnswer:
+        """Seal a run by number of lines and digest.
+
+        Raises:
+            FoundryError: See ``RunService.FinishRun``.
+        """
+
+        def check(_: UnitOfWork, run: Run) -> None:
+            if expected_line_count is not None and expected_line_count != run.line_count:
+                raise LineNumberMismatch(run_id, run.line_count + 1, expected_line_count + 1)
+
+        command: Value = [
+            *(project_id, run_id, state.value, expected_line_count),
+            [asdict(result) for result in results],
+        ]
+        request = request_key(caller.principal, "FinishRun", request_id, command)
+        needs = Needs(project_id, caller.principal.subject, runs=(run_id,), request=request)
+        return await self._seal(
+            caller, needs, run_id, state, check, results=results, request_id=request_id, owner_may=False
+        )
+
+    async def cancel(
+        self, caller: Caller, project_id: str, run_id: str, *, reason: str = "", request_id: str = ""
+    ) -> RunAnswer:
+        """Seal a run as it is; for its starter, and for people with the role OWNER.
+
+        Raises:
+            FoundryError: See ``RunService.CancelRun``.
+        """
+
+        def check(unit: UnitOfWork, _: Run) -> None:
+            check_reason(unit.project, reason)
+
+        request = request_key(caller.principal, "CancelRun", request_id, [project_id, run_id, reason])
+        needs = Needs(project_id, caller.principal.subject, runs=(run_id,), request=request)
+        return await self._seal(
+            caller, needs, run_id, RunState.CANCELLED, check, reason=reason, request_id=request_id, owner_may=True
+        )
+
+    async def _seal(
+        self,
+        caller: Caller,
+        needs: Needs,
+        run_id: str,
+        state: RunState,
+        check: Callable[[UnitOfWork, Run], None],
+        *,
+        owner_may: bool,
+        results: tuple[RunResult, ...] = (),
+        reason: str = "",
+        request_id: str = "",
+    ) -> RunAnswer:
+        """End a run. Its digest is made before the transaction, and once more of what came in meanwhile."""
+        hashed = hashlib.sha256()
+        hashed_lines = 0
+
+        def decide(unit: UnitOfWork) -> RunAnswer | None:
+            project, _ = authorize(unit, caller, Action.RUN)
+            if (done := unit.replay(RunAnswer)) is not None:
+                return done
+            check_open(project)
+            run = _known(unit.run(run_id), run_id)
+            _check_ending(unit, caller, run, owner_may=owner_may)
+            check(unit, run)
+            if run.line_count != hashed_lines:
+                return None
+            ended = replace(
+                run,
+                state=state,
+                finish_time_us=unit.now_us,
+                log_sha256=hashed.hexdigest(),
+                results=results,
+            )
+            unit.put_run(ended)
+            finished = entry(Event.RUN_FINISHED, caller, _finished(ended), request_id=request_id, reason=reason)
+            return unit.remember(RunAnswer(ended, unit.record(finished)))
+
+        answer = await self._lane.submit(needs, decide)
+        while answer is None:  # everything but the digest is right
+            for number, (first, count, data) in enumerate(
+                self._runs.chunks(needs.project_id, run_id, hashed_lines + 1)
+            ):
+                hashed.update(data)
+                hashed_lines = first + count - 1
+                if number % _HASHED_AT_ONCE == _HASHED_AT_ONCE - 1:
+                    await asyncio.sleep(0)
+            answer = await self._lane.submit(needs, decide)
+        return answer
+
+    # --- everybody ---
+
+    async def get(self, caller: Caller, project_id: str, run_id: str) -> Run:
+        """A run.
+
+        Raises:
+            NotFound: No such run.
+        """
+        await readable(self._projects, caller, project_id)
+        return _known(await self._runs.get(project_id, run_id), run_id)
+
+    async def list_runs(self, caller: Caller, project_id: str, wanted: RunFilter, before: str, limit: int) -> list[Run]:
+        """Runs older than the id ``before``, newest first; at most ``limit``."""
+        await readable(self._projects, caller, project_id)
+        return await self._runs.page(project_id, wanted, before, limit)
+
+
+def _known(run: Run | None, run_id: str) -> Run:
+    if run is None:
+        raise NotFound("run", run_id)
+    return run
+
+
+def _own(unit: UnitOfWork, caller: Caller, run_id: str) -> Run:
+    """A run that the caller started and that runs."""
+    project, _ = authorize(unit, caller, Action.RUN)
+    check_open(project)
+    run = _known(unit.run(run_id), run_id)
+    _check_ending(unit, caller, run, owner_may=False)
+    return run
+
+
+def _check_ending(unit: UnitOfWork, caller: Caller, run: Run, *, owner_may: bool) -> None:
+    """Refuse those whose run it is not, and everybody once it is finished."""
+    if not run.starter.same_actor(caller.principal):
+        try:
+            authorize(unit, caller, Action.CANCEL_RUN)
+        except FoundryError:
+            owner_may = False
+        if not owner_may:
+            raise NotYours("run", run.run_id, run.starter.subject)
+    if run.state is not RunState.RUNNING:
+        raise RunFinished(run.run_id, run.state.value)
+
+
+def _chunks(project_id: str, run_id: str, lines: Sequence[LogLine]) -> list[tuple[RunLines, bytes]]:
+    """Lines in pieces of at most ``_CHUNK_BYTES``, or of one line, with their bytes."""
+    chunks: list[tuple[RunLines, bytes]] = []
+    piece: list[LogLine] = []
+    written: list[bytes] = []
+    size = 0
+    for line in lines:
+        data = dump_line(line)
+        if piece and size + len(data) > _CHUNK_BYTES:
+            chunks.append((RunLines(project_id, run_id, tuple(piece)), b"".join(written)))
+            piece, written, size = [], [], 0
+        piece.append(line)
+        written.append(data)
+        size += len(data)
+    if piece:
+        chunks.append((RunLines(project_id, run_id, tuple(piece)), b"".join(written)))
+    return chunks
+
+
+def _finished(run: Run) -> dict[str, Value]:
+    results = [asdict(result) for result in run.results]
+    return {
+        "run_id": run.run_id,
+        "state": f"RUN_STATE_{run.state.value}",
+        "line_count": run.line_count,
+        "log_sha256": run.log_sha256,
+        "results_sha256": sha256_hex(canonical_json(results)),
+        "starter": run.starter.subject,
+    }

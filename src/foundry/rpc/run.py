@@ -1,0 +1,225 @@
+"""RunService: translation only; the lines of ``AppendRunLog`` are gathered by ``foundry.rpc.producer``."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from coreason.foundry.v1 import run_pb2 as pb
+from coreason.foundry.v1 import types_pb2
+from foundry.domain.errors import ContentTooLarge, InvalidArgument
+from foundry.domain.run import LogLine, Run, RunFilter, RunResult, RunState
+from foundry.managers.runs import WantedRun
+from foundry.rpc import codec, validation
+from foundry.rpc.producer import Producer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+
+    from foundry.clock import Clock
+    from foundry.domain.errors import FoundryError
+    from foundry.domain.principal import Caller
+    from foundry.managers.run_log import RunLogReader
+    from foundry.managers.runs import RunManager
+    from foundry.rpc.calls import Context
+    from foundry.rpc.validation import Pages
+    from foundry.settings import Limits
+
+_RESULTS_MAX: Final = 200
+_INT64_MAX: Final = 2**63 - 1
+#: The year 2200: microseconds since 1970 up to it are integers that JSON carries exactly.
+_TIME_S_MAX: Final = 7_258_118_400
+_ENDS: Final = frozenset({RunState.PASSED, RunState.FAILED, RunState.ERRORED})
+
+
+class RunServicer:
+    """See ``run.proto``."""
+
+    def __init__(
+        self,
+        runs: RunManager,
+        reader: RunLogReader,
+        pages: Pages,
+        clock: Clock,
+        *,
+        epoch: int,
+        limits: Limits,
+        drain_s: float,
+    ) -> None:
+        self._runs = runs
+        self._reader = reader
+        self._pages = pages
+        self._clock = clock
+        self._epoch = epoch
+        self._limits = limits
+        self._drain_s = drain_s
+        self._producers: set[Producer] = set()
+        self._draining = False
+
+    async def StartRun(self, request: pb.StartRunRequest, caller: Caller) -> pb.StartRunResponse:
+        """Start a run."""
+        fields = validation.check(
+            validation.RunFields,
+            version_number=request.version_number,
+            harness=request.harness,
+            labels=dict(request.labels),
+            attempt=request.attempt,
+            session_id=request.session_id,
+            request_id=request.request_id,
+        )
+        wanted = WantedRun(
+            version_number=fields.version_number,
+            content_sha256=_optional_sha256(request.content_sha256),
+            harness=fields.harness,
+            labels=fields.labels,
+            attempt=fields.attempt or 1,
+            session_id=fields.session_id,
+        )
+        started = await self._runs.start(caller, request.project_id, wanted, request_id=fields.request_id)
+        return pb.StartRunResponse(run=codec.run(started.run), position=self._position(started.sequence))
+
+    async def AppendRunLog(self, context: Context, caller: Caller) -> FoundryError | None:
+        """Take lines until the client has no more."""
+        producer = Producer(context, caller, self._runs, self._clock, read_lines=self.lines, drain_s=self._drain_s)
+        self._producers.add(producer)
+        if self._draining:
+            producer.leave()
+        try:
+            return await producer.serve()
+        finally:
+            self._producers.discard(producer)
+
+    async def append(
+        self, caller: Caller, project_id: str, run_id: str, lines: Iterable[pb.LogLine]
+    ) -> pb.AppendRunLogResponse:
+        """Append the lines of one message."""
+        return pb.AppendRunLogResponse(next_line=await self._runs.append(caller, project_id, run_id, self.lines(lines)))
+
+    async def FinishRun(self, request: pb.FinishRunRequest, caller: Caller) -> pb.FinishRunResponse:
+        """Seal a run."""
+        request_id = validation.check(validation.Mutation, request_id=request.request_id).request_id
+        state = validation.run_state(request.state)
+        if state not in _ENDS:
+            raise InvalidArgument("state", "PASSED, FAILED or ERRORED")
+        expected = request.expected_line_count if request.HasField("expected_line_count") else None
+        if expected is not None and expected < 0:
+            raise InvalidArgument("expected_line_count", "from 0")
+        finished = await self._runs.finish(
+            caller,
+            request.project_id,
+            request.run_id,
+            state,
+            results=_results(request.results),
+            expected_line_count=expected,
+            request_id=request_id,
+        )
+        return pb.FinishRunResponse(run=codec.run(finished.run), position=self._position(finished.sequence))
+
+    async def CancelRun(self, request: pb.CancelRunRequest, caller: Caller) -> pb.CancelRunResponse:
+        """Cancel a run."""
+        fields = validation.check(validation.Mutation, reason=request.reason, request_id=request.request_id)
+        cancelled = await self._runs.cancel(
+            caller, request.project_id, request.run_id, reason=fields.reason, request_id=fields.request_id
+        )
+        return pb.CancelRunResponse(run=codec.run(cancelled.run), position=self._position(cancelled.sequence))
+
+    async def GetRun(self, request: pb.GetRunRequest, caller: Caller) -> pb.GetRunResponse:
+        """Read a run."""
+        return pb.GetRunResponse(run=codec.run(await self._runs.get(caller, request.project_id, request.run_id)))
+
+    async def ListRuns(self, request: pb.ListRunsRequest, caller: Caller) -> pb.ListRunsResponse:
+        """List runs."""
+        if request.version_number < 0:
+            raise InvalidArgument("version_number", "from 0")
+        state = validation.run_state(request.state)
+        wanted = RunFilter(request.version_number, state, _optional_sha256(request.content_sha256))
+        size = self._pages.size(request.page_size)
+        bound = ("ListRuns", request.project_id, wanted.version_number, request.state, wanted.content_sha256)
+        before = self._pages.read(request.page_token, "", *bound)
+        found = await self._runs.list_runs(caller, request.project_id, wanted, before, size + 1)
+        runs = self._pages.fit(found, size, codec.run)
+        more = self._pages.issue(runs[-1].run_id, *bound) if len(found) > len(runs) else ""
+        return pb.ListRunsResponse(runs=runs, next_page_token=more)
+
+    async def ReadRunLog(
+        self, request: pb.ReadRunLogRequest, caller: Caller
+    ) -> AsyncGenerator[pb.ReadRunLogResponse, None]:
+        """Read a console."""
+        arm = request.WhichOneof("from")
+        if arm == "from_line" and request.from_line < 1:
+            raise InvalidArgument("from_line", "from 1")
+        for name in ("last_lines", "to_line"):
+            if getattr(request, name) < 0:
+                raise InvalidArgument(name, "from 0")
+        parts = self._reader.read(
+            caller,
+            request.project_id,
+            request.run_id,
+            from_line=request.from_line if arm == "from_line" else 1,
+            last_lines=request.last_lines if arm == "last_lines" else None,
+            to_line=request.to_line,
+            follow=request.follow,
+        )
+        async with contextlib.aclosing(parts):
+            async for part in parts:
+                if isinstance(part, Run):
+                    yield pb.ReadRunLogResponse(run=codec.run(part))
+                else:
+                    yield pb.ReadRunLogResponse(lines=[codec.log_line(line) for line in part])
+
+    def drain(self) -> None:
+        """Send away all who append or follow."""
+        self._draining = True
+        self._reader.drain()
+        for producer in self._producers:
+            producer.leave()
+
+    def lines(self, lines: Iterable[pb.LogLine]) -> list[LogLine]:
+        """The lines of a message, checked.
+
+        Raises:
+            InvalidArgument, ContentTooLarge: A line breaks its bounds, or there are too many.
+        """
+        taken = list(lines)
+        if len(taken) > self._limits.lines_per_message_max:
+            raise InvalidArgument("lines", f"at most {self._limits.lines_per_message_max}; got {len(taken)}")
+        return [self._line(line) for line in taken]
+
+    def _line(self, line: pb.LogLine) -> LogLine:
+        text = line.text
+        size = len(text.encode())
+        if size > self._limits.line_bytes_max:
+            raise ContentTooLarge("lines", size, self._limits.line_bytes_max)
+        if "\n" in text:
+            raise InvalidArgument("lines.text", "a line has no line feed")
+        if not 1 <= line.number < _INT64_MAX:
+            raise InvalidArgument("lines.number", "from 1")
+        time_us = None
+        if line.HasField("source_time"):
+            at = line.source_time
+            if not (0 <= at.seconds < _TIME_S_MAX and 0 <= at.nanos < 10**9):
+                raise InvalidArgument("lines.source_time", "a valid time from 1970 to 2200")
+            time_us = at.seconds * 10**6 + at.nanos // 1000
+        return LogLine(line.number, text, validation.log_stream(line.stream), time_us, line.partial)
+
+    def _position(self, sequence: int) -> types_pb2.Position:
+        return types_pb2.Position(epoch=self._epoch, sequence=sequence)
+
+
+def _optional_sha256(text: str) -> str:
+    return validation.sha256(text, "content_sha256") if text else ""
+
+
+def _results(results: Iterable[pb.RunResult]) -> tuple[RunResult, ...]:
+    taken = list(results)
+    if len(taken) > _RESULTS_MAX:
+        raise InvalidArgument("results", f"at most {_RESULTS_MAX}")
+    if len({result.name for result in taken}) < len(taken):
+        raise InvalidArgument("results", "each name at most once")
+    checked = [
+        validation.check(
+            validation.RunResultFields, "results", name=result.name, passed=result.passed, value=result.value
+        )
+        for result in taken
+    ]
+    return tuple(RunResult(result.name, result.passed, result.value) for result in checked)

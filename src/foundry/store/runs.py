@@ -1,0 +1,163 @@
+"""Runs and the lines of their consoles: rows, statements, queries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, exists, insert, select, update
+
+from foundry.domain.run import Run, RunFilter, RunResult, RunState
+from foundry.store import tables as t
+from foundry.store.codec import dump, dump_principal, load_principal
+from foundry.store.sqlite import Row, Statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from foundry.store.database import Database
+
+_RUN = select(*t.run.c)
+
+RUN = Statement(_RUN.where(t.run.c.project_id == bindparam("project_id"), t.run.c.run_id == bindparam("run_id")))
+RUNNING = Statement(
+    _RUN.where(t.run.c.project_id == bindparam("project_id"), t.run.c.state == "RUNNING").order_by(t.run.c.run_id)
+)
+#: Whether a version's content, whatever number it has, came through a run.
+EVIDENCE = Statement(
+    select(
+        exists().where(
+            t.run.c.project_id == bindparam("project_id"),
+            t.run.c.content_sha256 == bindparam("content_sha256"),
+            t.run.c.state == "PASSED",
+        )
+    )
+)
+INSERT_RUN = Statement(insert(t.run))
+_CHANGING = ("state", "finish_time_us", "line_count", "log_bytes", "log_sha256", "results")
+UPDATE_RUN = Statement(
+    update(t.run)
+    .where(
+        t.run.c.project_id == bindparam("key_project_id"),
+        t.run.c.run_id == bindparam("key_run_id"),
+        t.run.c.state == "RUNNING",
+        t.run.c.line_count == bindparam("old_line_count"),
+    )
+    .values({name: bindparam(name) for name in _CHANGING})
+)
+INSERT_CHUNK = Statement(insert(t.run_log_chunk))
+#: The chunk that holds a line, or the last one when it lies beyond the end: chunks follow each other without gaps.
+CHUNK = Statement(
+    select(t.run_log_chunk.c.first_line, t.run_log_chunk.c.line_count, t.run_log_chunk.c.data)
+    .where(
+        t.run_log_chunk.c.project_id == bindparam("project_id"),
+        t.run_log_chunk.c.run_id == bindparam("run_id"),
+        t.run_log_chunk.c.first_line <= bindparam("line"),
+    )
+    .order_by(t.run_log_chunk.c.first_line.desc())
+    .limit(1)
+)
+
+
+def to_run(row: Row) -> Run:
+    """A run from a row of ``RUN``."""
+    (project_id, run_id, version, content, harness, labels, attempt, state, starter) = row[:9]
+    (started, finished, line_count, log_bytes, log_sha256, results) = row[9:]
+    return Run(
+        run_id=run_id,
+        project_id=project_id,
+        version_number=version,
+        content_sha256=content.hex(),
+        harness=harness,
+        labels=json.loads(labels) if labels != "{}" else {},
+        attempt=attempt,
+        state=RunState(state),
+        starter=load_principal(starter),
+        start_time_us=started,
+        finish_time_us=finished,
+        line_count=line_count,
+        log_bytes=log_bytes,
+        log_sha256=log_sha256.hex(),
+        results=tuple(RunResult(**result) for result in json.loads(results)) if results != "[]" else (),
+    )
+
+
+def run_parameters(run: Run) -> dict[str, object]:
+    """The columns of a new run."""
+    return {
+        "project_id": run.project_id,
+        "run_id": run.run_id,
+        "version_number": run.version_number,
+        "content_sha256": bytes.fromhex(run.content_sha256),
+        "harness": run.harness,
+        "labels": dump(run.labels),
+        "attempt": run.attempt,
+        "starter": dump_principal(run.starter),
+        "start_time_us": run.start_time_us,
+        **changing_parameters(run),
+    }
+
+
+def changing_parameters(run: Run) -> dict[str, object]:
+    """The columns of a run that may change."""
+    return {
+        "state": run.state.value,
+        "finish_time_us": run.finish_time_us,
+        "line_count": run.line_count,
+        "log_bytes": run.log_bytes,
+        "log_sha256": bytes.fromhex(run.log_sha256),
+        "results": json.dumps([asdict(result) for result in run.results], ensure_ascii=False) if run.results else "[]",
+    }
+
+
+class RunRepository:
+    """Reads runs and their lines."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, project_id: str, run_id: str) -> Run | None:
+        """A run by id."""
+        return self.find(project_id, run_id)
+
+    def find(self, project_id: str, run_id: str) -> Run | None:
+        """A run by id, at once."""
+        row = self._database.reader.row(RUN, {"project_id": project_id, "run_id": run_id})
+        return to_run(row) if row else None
+
+    async def running(self, project_id: str) -> tuple[Run, ...]:
+        """The runs of a project that run, by age."""
+        return tuple(to_run(row) for row in self._database.reader.rows(RUNNING, {"project_id": project_id}))
+
+    async def page(self, project_id: str, wanted: RunFilter, before: str, limit: int) -> list[Run]:
+        """Runs older than the id ``before`` (all when it is empty), newest first; at most ``limit``."""
+        c = t.run.c
+        query = _RUN.where(c.project_id == project_id).order_by(c.run_id.desc()).limit(limit)
+        if before:
+            query = query.where(c.run_id < before)
+        if wanted.version_number:
+            query = query.where(c.version_number == wanted.version_number)
+        if wanted.state:
+            query = query.where(c.state == wanted.state.value)
+        if wanted.content_sha256:
+            query = query.where(c.content_sha256 == bytes.fromhex(wanted.content_sha256))
+        return [to_run(tuple(row)) for row in await self._database.fetch(query)]
+
+    async def passed(self, project_id: str, content_sha256: str) -> bool:
+        """Whether content, whatever version it is, came through a run."""
+        row = self._database.reader.row(
+            EVIDENCE, {"project_id": project_id, "content_sha256": bytes.fromhex(content_sha256)}
+        )
+        return bool(row and row[0])
+
+    def chunk(self, project_id: str, run_id: str, line: int) -> tuple[int, int, bytes] | None:
+        """The stored chunk with a line: number of its first line, number of lines, bytes; None beyond the end."""
+        found = self._database.reader.row(CHUNK, {"project_id": project_id, "run_id": run_id, "line": line})
+        return (found[0], found[1], found[2]) if found and line < found[0] + found[1] else None
+
+    def chunks(self, project_id: str, run_id: str, line: int = 1) -> Iterator[tuple[int, int, bytes]]:
+        """The stored chunks from that with a line on. Reads as it goes: what is appended meanwhile comes too."""
+        while found := self.chunk(project_id, run_id, line):
+            yield found
+            line = found[0] + found[1]

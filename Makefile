@@ -7,7 +7,6 @@ READY := $(VENV)/.ready
 GOOGLEAPIS := third_party/googleapis/.ready
 CODE = $(wildcard src tests benchmarks scripts)
 WORKERS ?= 8# at most; never more than there are cores
-BASE ?= origin/main
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -40,7 +39,7 @@ constraints: ## Resolve all dependencies anew and pin them in constraints.txt
 
 .PHONY: clean
 clean: ## Remove everything that can be made again (not the data in .foundry)
-	rm -rf $(VENV) third_party build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) third_party build dist examples/node/node_modules .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks scripts generated -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- contract --------------------------------------------------------------------------------------------------------
@@ -65,21 +64,22 @@ protos: $(GOOGLEAPIS) ## Check the contract: lint and format
 	$(BIN)/buf lint
 	$(BIN)/buf format protos -d --exit-code
 
-# Not part of `check` yet: it joins as soon as a first contract has landed to compare with.
-# Both sides are folders, because Google's protos are in no commit and have to be put beside the old ones.
+# The released contract is a file and not a commit: it is there in every clone, however shallow.
 .PHONY: breaking
-breaking: $(GOOGLEAPIS) ## Check that the contract breaks no client of BASE (origin/main)
-	rm -rf build/base
-	mkdir -p build/base
-	git archive $(BASE) buf.yaml protos | tar -x -C build/base
-	cp -R third_party build/base/
-	$(BIN)/buf breaking --against build/base
-	rm -rf build/base
+breaking: $(GOOGLEAPIS) ## Check that the contract breaks no client of the released one
+	@mkdir -p build
+	@$(BIN)/buf build --path protos/coreason -o build/contract.binpb
+	$(BIN)/buf breaking build/contract.binpb --against generated/baseline.binpb --exclude-imports \
+		--config '{"version": "v2", "breaking": {"use": ["FILE"]}}'
+
+.PHONY: baseline
+baseline: $(GOOGLEAPIS) ## Make the contract as it is the released one; part of a release
+	$(BIN)/buf build --path protos/coreason --exclude-source-info -o generated/baseline.binpb
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 .PHONY: check
-check: lint types protos layers check-generated test ## Run every check (what .ci/run runs)
+check: lint types protos breaking layers check-generated test ## Run every check (what .ci/run runs)
 
 .PHONY: lint
 lint: $(READY) ## Check style: ruff

@@ -28,16 +28,15 @@ from foundry.managers.exports import release_statement
 from foundry.store.needs import Needs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
 
     from foundry.domain.comment import Comment
-    from foundry.domain.draft import Draft
     from foundry.domain.entry import Value
     from foundry.domain.field import FieldDigest
     from foundry.domain.principal import Caller
     from foundry.domain.project import Project
     from foundry.domain.release import Freeze
     from foundry.domain.run import Run
+    from foundry.managers.workers import Workers
     from foundry.settings import Limits
     from foundry.store.lane import WriteLane
     from foundry.store.repositories import Repositories
@@ -81,9 +80,10 @@ class Bundle:
 class Bundler:
     """Makes bundles."""
 
-    def __init__(self, lane: WriteLane, store: Repositories, *, limits: Limits) -> None:
+    def __init__(self, lane: WriteLane, store: Repositories, workers: Workers, *, limits: Limits) -> None:
         self._lane = lane
         self._store = store
+        self._workers = workers
         self._limits = limits
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -158,8 +158,10 @@ class Bundler:
             await _derived("audit/texts.jsonl", lambda: self._texts(freeze)),
         ]
         files += [self._field(freeze.project_id, digest) for digest in released]
-        if sum(digest.size for digest in released) <= self._limits.assay_bytes_max:
-            files.append(_of("payload/agent.json", self._payload(draft, released)))
+        size = sum(digest.size for digest in released)
+        if size <= self._limits.assay_bytes_max:
+            values = [FieldValue(digest, self._content(freeze.project_id, digest)) for digest in released]
+            files.append(_of("payload/agent.json", await self._workers.run(size, agent_payload, draft, values)))
         comments = await self._all_comments(freeze.project_id)
         files.append(await _derived("comments.jsonl", lambda: map(records.comment_line, comments)))
         for run in await self._all_runs(freeze.project_id):
@@ -177,9 +179,6 @@ class Bundler:
         if content is None:
             raise LookupError(f"content {digest.sha256} of a saved version is missing")
         return content
-
-    def _payload(self, draft: Draft, digests: Sequence[FieldDigest]) -> bytes:
-        return agent_payload(draft, [FieldValue(digest, self._content(draft.project_id, digest)) for digest in digests])
 
     def _versions(self, freeze: Freeze) -> Iterator[bytes]:
         for number in range(1, freeze.version_number + 1):

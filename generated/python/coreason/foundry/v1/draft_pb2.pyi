@@ -177,7 +177,7 @@ class Draft(_message.Message):
     """What its author says about it, at most 4 KiB."""
     content_sha256: _builtins.str
     """SHA-256, lower-case hex, of the canonical JSON (RFC 8785) of `{"fields": [{kind, media_type, name, sha256}], "v": 1}`
-    over all fields but `scratchpad`, by name.
+    over all fields but `scratchpad`, by name; `kind` is the value's name without its prefix, `TEXT`.
     """
     session_id: _builtins.str
     """The session that saved it."""

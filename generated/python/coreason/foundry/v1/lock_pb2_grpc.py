@@ -93,7 +93,7 @@ class LockServiceServicer:
     def RenewLock(self, request, context):
         """Tells the server that the holder is still at work, which puts off the idle release. The same as `touch` on a session.
 
-        Idempotent. Errors: LOCK_LOST, SESSION_CLOSED (FAILED_PRECONDITION).
+        Idempotent. Errors: LOCK_LOST, SESSION_CLOSED, PROJECT_FROZEN (FAILED_PRECONDITION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,8 +102,8 @@ class LockServiceServicer:
     def ReleaseLock(self, request, context):
         """Gives a lock back without saving; logged as CANCEL.
 
-        Idempotent with a `request_id`. Errors: LOCK_LOST, SESSION_CLOSED (FAILED_PRECONDITION), REQUEST_ID_REUSED
-        (INVALID_ARGUMENT).
+        Idempotent with a `request_id`. Errors: LOCK_LOST, SESSION_CLOSED, PROJECT_FROZEN (FAILED_PRECONDITION),
+        REQUEST_ID_REUSED (INVALID_ARGUMENT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,7 +132,7 @@ class LockServiceServicer:
         OWNER breaks anyone's, an EDITOR an agent's. It must name the token it saw, so a lock that changed hands in between
         is not broken by mistake.
 
-        Idempotent with a `request_id`. Errors: ROLE_TOO_LOW, HUMAN_REQUIRED (PERMISSION_DENIED), LOCK_LOST
+        Idempotent with a `request_id`. Errors: ROLE_TOO_LOW, HUMAN_REQUIRED (PERMISSION_DENIED), LOCK_LOST, PROJECT_FROZEN
         (FAILED_PRECONDITION), REQUEST_ID_REUSED (INVALID_ARGUMENT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

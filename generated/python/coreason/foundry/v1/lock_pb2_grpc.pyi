@@ -31,13 +31,13 @@ class LockServiceStub:
     RenewLock: _aio.UnaryUnaryMultiCallable[_lock_pb2.RenewLockRequest, _lock_pb2.RenewLockResponse]
     """Tells the server that the holder is still at work, which puts off the idle release. The same as `touch` on a session.
 
-    Idempotent. Errors: LOCK_LOST, SESSION_CLOSED (FAILED_PRECONDITION).
+    Idempotent. Errors: LOCK_LOST, SESSION_CLOSED, PROJECT_FROZEN (FAILED_PRECONDITION).
     """
     ReleaseLock: _aio.UnaryUnaryMultiCallable[_lock_pb2.ReleaseLockRequest, _lock_pb2.ReleaseLockResponse]
     """Gives a lock back without saving; logged as CANCEL.
 
-    Idempotent with a `request_id`. Errors: LOCK_LOST, SESSION_CLOSED (FAILED_PRECONDITION), REQUEST_ID_REUSED
-    (INVALID_ARGUMENT).
+    Idempotent with a `request_id`. Errors: LOCK_LOST, SESSION_CLOSED, PROJECT_FROZEN (FAILED_PRECONDITION),
+    REQUEST_ID_REUSED (INVALID_ARGUMENT).
     """
     GetLock: _aio.UnaryUnaryMultiCallable[_lock_pb2.GetLockRequest, _lock_pb2.GetLockResponse]
     """Reads the lock of a field.
@@ -54,7 +54,7 @@ class LockServiceStub:
     OWNER breaks anyone's, an EDITOR an agent's. It must name the token it saw, so a lock that changed hands in between
     is not broken by mistake.
 
-    Idempotent with a `request_id`. Errors: ROLE_TOO_LOW, HUMAN_REQUIRED (PERMISSION_DENIED), LOCK_LOST
+    Idempotent with a `request_id`. Errors: ROLE_TOO_LOW, HUMAN_REQUIRED (PERMISSION_DENIED), LOCK_LOST, PROJECT_FROZEN
     (FAILED_PRECONDITION), REQUEST_ID_REUSED (INVALID_ARGUMENT).
     """
 
@@ -87,7 +87,7 @@ class LockServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_lock_pb2.RenewLockResponse]:
         """Tells the server that the holder is still at work, which puts off the idle release. The same as `touch` on a session.
 
-        Idempotent. Errors: LOCK_LOST, SESSION_CLOSED (FAILED_PRECONDITION).
+        Idempotent. Errors: LOCK_LOST, SESSION_CLOSED, PROJECT_FROZEN (FAILED_PRECONDITION).
         """
 
     @_abc_1.abstractmethod
@@ -98,8 +98,8 @@ class LockServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_lock_pb2.ReleaseLockResponse]:
         """Gives a lock back without saving; logged as CANCEL.
 
-        Idempotent with a `request_id`. Errors: LOCK_LOST, SESSION_CLOSED (FAILED_PRECONDITION), REQUEST_ID_REUSED
-        (INVALID_ARGUMENT).
+        Idempotent with a `request_id`. Errors: LOCK_LOST, SESSION_CLOSED, PROJECT_FROZEN (FAILED_PRECONDITION),
+        REQUEST_ID_REUSED (INVALID_ARGUMENT).
         """
 
     @_abc_1.abstractmethod
@@ -134,7 +134,7 @@ class LockServiceServicer(metaclass=_abc_1.ABCMeta):
         OWNER breaks anyone's, an EDITOR an agent's. It must name the token it saw, so a lock that changed hands in between
         is not broken by mistake.
 
-        Idempotent with a `request_id`. Errors: ROLE_TOO_LOW, HUMAN_REQUIRED (PERMISSION_DENIED), LOCK_LOST
+        Idempotent with a `request_id`. Errors: ROLE_TOO_LOW, HUMAN_REQUIRED (PERMISSION_DENIED), LOCK_LOST, PROJECT_FROZEN
         (FAILED_PRECONDITION), REQUEST_ID_REUSED (INVALID_ARGUMENT).
         """
 

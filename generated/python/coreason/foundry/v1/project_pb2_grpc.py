@@ -127,7 +127,7 @@ class ProjectServiceServicer:
         """Changes name, description, labels or policy. Needs the role OWNER; the policy is for people only.
 
         Idempotent with a `request_id`. Errors: ROLE_TOO_LOW, HUMAN_REQUIRED (PERMISSION_DENIED), ETAG_MISMATCH (ABORTED),
-        PROJECT_ARCHIVED, REASON_REQUIRED (FAILED_PRECONDITION), REQUEST_ID_REUSED (INVALID_ARGUMENT).
+        PROJECT_FROZEN, PROJECT_ARCHIVED, REASON_REQUIRED (FAILED_PRECONDITION), REQUEST_ID_REUSED (INVALID_ARGUMENT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

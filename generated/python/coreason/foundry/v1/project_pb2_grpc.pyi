@@ -41,7 +41,7 @@ class ProjectServiceStub:
     """Changes name, description, labels or policy. Needs the role OWNER; the policy is for people only.
 
     Idempotent with a `request_id`. Errors: ROLE_TOO_LOW, HUMAN_REQUIRED (PERMISSION_DENIED), ETAG_MISMATCH (ABORTED),
-    PROJECT_ARCHIVED, REASON_REQUIRED (FAILED_PRECONDITION), REQUEST_ID_REUSED (INVALID_ARGUMENT).
+    PROJECT_FROZEN, PROJECT_ARCHIVED, REASON_REQUIRED (FAILED_PRECONDITION), REQUEST_ID_REUSED (INVALID_ARGUMENT).
     """
     ArchiveProject: _aio.UnaryUnaryMultiCallable[_project_pb2.ArchiveProjectRequest, _project_pb2.ArchiveProjectResponse]
     """Makes a project read-only and hides it from lists. Its locks are released. Archiving an archived one changes nothing.
@@ -128,7 +128,7 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes name, description, labels or policy. Needs the role OWNER; the policy is for people only.
 
         Idempotent with a `request_id`. Errors: ROLE_TOO_LOW, HUMAN_REQUIRED (PERMISSION_DENIED), ETAG_MISMATCH (ABORTED),
-        PROJECT_ARCHIVED, REASON_REQUIRED (FAILED_PRECONDITION), REQUEST_ID_REUSED (INVALID_ARGUMENT).
+        PROJECT_FROZEN, PROJECT_ARCHIVED, REASON_REQUIRED (FAILED_PRECONDITION), REQUEST_ID_REUSED (INVALID_ARGUMENT).
         """
 
     @_abc_1.abstractmethod

@@ -117,7 +117,7 @@ class Opened(_message.Message):
     """The caller's role in the project."""
     @_builtins.property
     def position(self) -> _types_pb2.Position:
-        """Position of the log at the attach."""
+        """Position of the log at the attach; everything up to it is sent by the `caught_up` that follows."""
 
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
@@ -280,7 +280,7 @@ class Reply(_message.Message):
     """The command's id; 0 when the message could not be read."""
     @_builtins.property
     def position(self) -> _types_pb2.Position:
-        """Position that the command led to, or the head."""
+        """Position that the command led to, or the head. Do not resume from it: entries before it may be on their way."""
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:

@@ -10,26 +10,35 @@ from google.rpc import error_details_pb2
 from coreason.foundry.v1 import error_reason_pb2
 from foundry.client import (
     AccessDenied,
+    AnchorOutOfRange,
+    CommentDeleted,
+    ContentMismatch,
     DeadlineExceeded,
     EtagMismatch,
     FoundryError,
+    FreezeBlocked,
     Internal,
     InvalidContent,
     InvalidRequest,
     LimitExceeded,
+    LineNumberMismatch,
     LockHeld,
     LockIntervened,
     LockLost,
     LockRequired,
     NotFound,
+    NotFrozen,
+    NotYours,
     ProjectArchived,
     ProjectFrozen,
     RequestIdReused,
+    RunFinished,
     SessionClosed,
     SessionSuperseded,
     StaleVersion,
     Unauthenticated,
     Unavailable,
+    VersionMismatch,
     Violation,
     from_rpc_error,
     from_status,
@@ -80,6 +89,15 @@ REASONS = {
     "STORE_UNAVAILABLE": (Code.UNAVAILABLE, Unavailable),
     "GOING_AWAY": (Code.UNAVAILABLE, Unavailable),
     "INTERNAL": (Code.INTERNAL, Internal),
+    "NOT_YOURS": (Code.PERMISSION_DENIED, NotYours),
+    "ANCHOR_OUT_OF_RANGE": (Code.OUT_OF_RANGE, AnchorOutOfRange),
+    "COMMENT_DELETED": (Code.FAILED_PRECONDITION, CommentDeleted),
+    "RUN_FINISHED": (Code.FAILED_PRECONDITION, RunFinished),
+    "LINE_NUMBER_MISMATCH": (Code.FAILED_PRECONDITION, LineNumberMismatch),
+    "CONTENT_MISMATCH": (Code.FAILED_PRECONDITION, ContentMismatch),
+    "VERSION_MISMATCH": (Code.ABORTED, VersionMismatch),
+    "FREEZE_BLOCKED": (Code.FAILED_PRECONDITION, FreezeBlocked),
+    "NOT_FROZEN": (Code.FAILED_PRECONDITION, NotFrozen),
 }
 
 
@@ -175,6 +193,65 @@ def test_what_else_the_errors_tell() -> None:
     later = from_status(status(Code.FAILED_PRECONDITION, "LOCK_INTERVENED", field="a", current_fencing_token="9"))
     assert isinstance(later, LockIntervened)
     assert later.current_fencing_token == 9
+
+
+def test_what_the_errors_of_comments_runs_and_releases_tell() -> None:
+    def refused(code: grpc.StatusCode, reason: str, **metadata: str) -> FoundryError:
+        return from_status(status(code, reason, **metadata))
+
+    theirs = refused(Code.PERMISSION_DENIED, "NOT_YOURS", resource_type="run", resource_id="r1", owner="bob")
+    assert isinstance(theirs, AccessDenied)
+    assert isinstance(theirs, NotYours)
+    assert (theirs.resource_type, theirs.resource_id, theirs.owner) == ("run", "r1", "bob")
+    beyond = refused(
+        Code.OUT_OF_RANGE,
+        "ANCHOR_OUT_OF_RANGE",
+        field="a",
+        version_number="3",
+        start_line="10",
+        end_line="12",
+        line_count="9",
+    )
+    assert isinstance(beyond, AnchorOutOfRange)
+    assert (beyond.field, beyond.version, beyond.start_line, beyond.end_line, beyond.line_count) == ("a", 3, 10, 12, 9)
+    gone = refused(Code.FAILED_PRECONDITION, "COMMENT_DELETED", comment_id="c1")
+    assert isinstance(gone, CommentDeleted)
+    assert gone.comment_id == "c1"
+    over = refused(Code.FAILED_PRECONDITION, "RUN_FINISHED", run_id="r1", state="PASSED")
+    assert isinstance(over, RunFinished)
+    assert (over.run_id, over.state) == ("r1", "PASSED")
+    gap = refused(Code.FAILED_PRECONDITION, "LINE_NUMBER_MISMATCH", run_id="r1", expected_line="1001", line="1003")
+    assert isinstance(gap, LineNumberMismatch)
+    assert (gap.run_id, gap.expected_line, gap.line) == ("r1", 1001, 1003)
+    other = refused(Code.FAILED_PRECONDITION, "CONTENT_MISMATCH", version_number="14", content_sha256="6d")
+    assert isinstance(other, ContentMismatch)
+    assert (other.version, other.content_sha256) == (14, "6d")
+    moved = refused(Code.ABORTED, "VERSION_MISMATCH", expected_version="14", head_version="16")
+    assert isinstance(moved, VersionMismatch)
+    assert (moved.expected, moved.head) == (14, 16)
+    open_still = refused(Code.FAILED_PRECONDITION, "NOT_FROZEN", project_id="p1", state="ACTIVE")
+    assert isinstance(open_still, NotFrozen)
+    assert open_still.state == "ACTIVE"
+
+
+def test_a_blocked_freeze_lists_everything_in_its_way() -> None:
+    violations = [
+        error_details_pb2.PreconditionFailure.Violation(type=kind, subject=subject, description=why)
+        for kind, subject, why in (
+            ("RUN_RUNNING", "runs/r1", "a run is not finished"),
+            ("EVIDENCE_MISSING", "evidence", "no run passed"),
+        )
+    ]
+    details = error_details_pb2.PreconditionFailure(violations=violations)
+    error = from_status(
+        status(Code.FAILED_PRECONDITION, "FREEZE_BLOCKED", "no", details, blocker="RUN_RUNNING", blocker_count="2")
+    )
+    assert isinstance(error, FreezeBlocked)
+    assert error.blocker == "RUN_RUNNING"
+    assert error.blockers == [
+        Violation("runs/r1", "a run is not finished"),
+        Violation("evidence", "no run passed"),
+    ]
 
 
 def test_retry_info_is_seconds() -> None:

@@ -14,13 +14,22 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2
+from coreason.foundry.v1 import (
+    audit_pb2,
+    comment_pb2,
+    draft_pb2,
+    export_pb2,
+    lock_pb2,
+    project_pb2,
+    run_pb2,
+    session_pb2,
+)
 from foundry.client import Foundry, LockHeld, StaleVersion, SyncFoundry, VerifiedLog, connect, connect_sync
 from foundry.client.channel import credentials_of
 from tests.client.scripted import PATIENCE_S, at, retry_info, status
 from tests.client.test_audit import a_log
 
-FILES = (audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2)
+FILES = (audit_pb2, comment_pb2, draft_pb2, export_pb2, lock_pb2, project_pb2, run_pb2, session_pb2)
 METHODS = {
     method.name: method
     for file in FILES

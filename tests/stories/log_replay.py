@@ -10,13 +10,20 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from coreason.foundry.v1 import audit_pb2, lock_pb2
+from coreason.foundry.v1 import audit_pb2, comment_pb2, lock_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from coreason.foundry.v1.audit_pb2 import LogEntry
     from foundry.client import Foundry
+
+
+#: What may still be logged once a project is frozen.
+_AFTER_A_FREEZE = {
+    *("session_opened", "session_resumed", "session_closed", "member_set", "member_removed", "lock_denied"),
+    *("project_archived", "project_unarchived", "assay_exported", "bundle_exported", "revision_started"),
+}
 
 
 @dataclass(slots=True)
@@ -31,6 +38,10 @@ class Replayed:
         drafts: The entries of the versions, in order.
         ended: The releases, in order.
         resumed: Ids of sessions that came back, in order.
+        running: Ids of the runs that run.
+        sealed: How runs ended, in order.
+        comments: State of each thread by the id of its first comment.
+        frozen: The freeze, None while the project is open.
     """
 
     held: dict[str, audit_pb2.LockAcquired] = field(default_factory=dict)
@@ -40,6 +51,10 @@ class Replayed:
     drafts: list[LogEntry] = field(default_factory=list)
     ended: list[audit_pb2.LockReleased] = field(default_factory=list)
     resumed: list[str] = field(default_factory=list)
+    running: set[str] = field(default_factory=set)
+    sealed: list[audit_pb2.RunFinished] = field(default_factory=list)
+    comments: dict[str, comment_pb2.CommentState.ValueType] = field(default_factory=dict)
+    frozen: audit_pb2.ProjectFrozen | None = None
 
     @property
     def head_version(self) -> int:
@@ -48,40 +63,64 @@ class Replayed:
 
     def apply(self, entry: LogEntry) -> None:
         """Take the next entry in; an entry that breaks a promise of the contract fails."""
-        match entry.WhichOneof("payload"):
-            case "session_opened":
-                assert entry.session_opened.session_id not in self.sessions
-                self.sessions.add(entry.session_opened.session_id)
-            case "session_resumed":
-                assert entry.session_resumed.session_id in self.sessions, "a closed session came back"
-                self.resumed.append(entry.session_resumed.session_id)
-            case "session_closed":
-                self._closed(entry.session_closed.session_id)
-            case "lock_acquired":
-                self._acquired(entry.lock_acquired)
-            case "lock_released":
-                self._released(entry.lock_released)
-            case "draft_created":
-                self._created(entry)
-            case _:
-                pass
+        arm = str(entry.WhichOneof("payload"))
+        assert not self.frozen or arm in _AFTER_A_FREEZE, f"{arm} in a frozen project"
+        take = getattr(self, f"_{arm}", None)
+        if take:
+            take(entry)
 
-    def _closed(self, session_id: str) -> None:
+    def _session_opened(self, entry: LogEntry) -> None:
+        assert entry.session_opened.session_id not in self.sessions
+        self.sessions.add(entry.session_opened.session_id)
+
+    def _session_resumed(self, entry: LogEntry) -> None:
+        assert entry.session_resumed.session_id in self.sessions, "a closed session came back"
+        self.resumed.append(entry.session_resumed.session_id)
+
+    def _run_started(self, entry: LogEntry) -> None:
+        assert 1 <= entry.run_started.version_number <= self.head_version
+        self.running.add(entry.run_started.run_id)
+
+    def _run_finished(self, entry: LogEntry) -> None:
+        self.running.remove(entry.run_finished.run_id)
+        self.sealed.append(entry.run_finished)
+
+    def _comment_created(self, entry: LogEntry) -> None:
+        if not entry.comment_created.parent_comment_id:
+            self.comments[entry.comment_created.comment_id] = comment_pb2.COMMENT_STATE_OPEN
+
+    def _comment_state_changed(self, entry: LogEntry) -> None:
+        changed = entry.comment_state_changed
+        assert self.comments[changed.comment_id] == changed.before != changed.after
+        self.comments[changed.comment_id] = changed.after
+
+    def _project_frozen(self, entry: LogEntry) -> None:
+        """Nobody holds or runs anything any more, and it is the newest version that is frozen."""
+        assert not self.held
+        assert not self.running
+        frozen, newest = entry.project_frozen, self.drafts[-1].draft_created
+        assert (frozen.version_number, frozen.content_sha256) == (newest.version_number, newest.content_sha256)
+        self.frozen = frozen
+
+    def _session_closed(self, entry: LogEntry) -> None:
+        session_id = entry.session_closed.session_id
         holds = [name for name, lock in self.held.items() if lock.session_id == session_id]
         assert not holds, f"closed session {session_id} holds {holds}"
         assert session_id in self.sessions, f"session {session_id} was closed without having been opened, or twice"
         self.sessions.remove(session_id)
 
-    def _acquired(self, grant: audit_pb2.LockAcquired) -> None:
+    def _lock_acquired(self, entry: LogEntry) -> None:
         """Alternating: only a free field is granted, to an open session, with the next fencing token."""
+        grant = entry.lock_acquired
         assert grant.field not in self.held, f"{grant.field} was granted twice"
         assert grant.session_id in self.sessions, f"{grant.field} was granted to a session that is not open"
         assert grant.fencing_token == self.fences.get(grant.field, 0) + 1
         self.fences[grant.field] = grant.fencing_token
         self.held[grant.field] = grant
 
-    def _released(self, end: audit_pb2.LockReleased) -> None:
+    def _lock_released(self, entry: LogEntry) -> None:
         """Sealed: a grant ends once, as the grant it was, with a reason."""
+        end = entry.lock_released
         grant = self.held.pop(end.field, None)
         assert grant is not None, f"{end.field} was released twice"
         assert (end.lock_id, end.session_id, end.fencing_token) == (
@@ -92,7 +131,7 @@ class Replayed:
         assert end.release_reason != lock_pb2.LOCK_RELEASE_REASON_UNSPECIFIED
         self.ended.append(end)
 
-    def _created(self, entry: LogEntry) -> None:
+    def _draft_created(self, entry: LogEntry) -> None:
         """A version is the next one, and each of its changes lies inside the lock it names."""
         draft = entry.draft_created
         assert draft.version_number == self.head_version + 1

@@ -18,7 +18,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from coreason.foundry.v1.lock_pb2 import LockToken
-from foundry.client import Foundry, FoundryError, HeldLock, Session, connect
+from coreason.foundry.v1.run_pb2 import RUN_STATE_PASSED, AppendRunLogResponse
+from foundry.client import Foundry, FoundryError, HeldLock, RunLogWriter, Session, connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,10 +51,11 @@ class Hands:
         self._session = session
         self._project_id = project_id
         self._held: dict[str, HeldLock] = {}
+        self._log: RunLogWriter | None = None
 
     async def do(self, command: dict[str, Any]) -> Message:
         """Do one command and return what the server answered."""
-        field = command["field"]
+        field = command.get("field", "")
         match command["do"]:
             case "acquire":
                 lock = self._held[field] = await self._session.acquire(field)
@@ -70,6 +72,22 @@ class Hands:
                     session_id=self._session.session_id if command["in_session"] else "",
                     locks=[LockToken(field=field, fencing_token=token)] if token else (),
                 )
+            case "start_run":
+                run = await self._foundry.runs.start(self._project_id, harness=command["harness"])
+                self._log = await self._foundry.runs.append_log(self._project_id, run.run_id).__aenter__()
+                return run
+            case "write":
+                assert self._log
+                for text in command["lines"]:
+                    await self._log.write(text)
+                return AppendRunLogResponse(next_line=self._log.next_line)
+            case "finish_run":
+                assert self._log
+                await self._log.__aexit__(None, None, None)
+                lines = self._log.stored_lines
+                return await self._foundry.runs.finish(
+                    self._project_id, self._log.run_id, RUN_STATE_PASSED, expected_line_count=lines
+                )
         raise ValueError(command)
 
 
@@ -84,8 +102,12 @@ async def main() -> None:
     lines = await standard_input()
     setting = json.loads(await lines.readline())
     async with connect(setting["target"], setting["token"]) as foundry:
-        session = foundry.session(setting["project_id"], disconnect_grace=setting.get("grace_s", 0.0))
-        telling = asyncio.create_task(tell(session.events()))
+        session = foundry.session(
+            setting["project_id"],
+            disconnect_grace=setting.get("grace_s", 0.0),
+            follow_runs=setting.get("follow_runs", False),
+        )
+        telling = asyncio.create_task(tell(session.events(capacity=100_000)))
         async with session:
             hands = Hands(foundry, session, setting["project_id"])
             while line := await lines.readline():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from coreason.foundry.v1.draft_pb2 import CreateDraftResponse
 from coreason.foundry.v1.lock_pb2 import AcquiredLock
+from coreason.foundry.v1.run_pb2 import LogLine, Run
 from coreason.foundry.v1.session_pb2 import ServerEvent
 from foundry.client import connect
 
@@ -92,7 +93,7 @@ class Child:
             self.process.stdin.close()
         return exit_code
 
-    async def write(self, **fields: object) -> None:
+    async def tell(self, **fields: object) -> None:
         """Send a JSON line."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(fields).encode() + b"\n")
@@ -185,7 +186,7 @@ class Player(Child):
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         try:
-            await self.write(**self._setting)
+            await self.tell(**self._setting)
             await self.sees(lambda event: event.HasField("caught_up"), "caught up")
         except BaseException:
             await self.kill()
@@ -195,7 +196,7 @@ class Player(Child):
     async def do(self, command: str, **details: object) -> dict[str, Any]:
         """Have it do something; returns its answer, a result or a refusal."""
         number = next(self._ids)
-        await self.write(id=number, do=command, **details)
+        await self.tell(id=number, do=command, **details)
         prefix = f'{{"reply": {number},'
         answer: dict[str, Any] = json.loads(await self.line(lambda line: line.startswith(prefix), command))
         return answer
@@ -222,6 +223,30 @@ class Player(Child):
             return all(getattr(payload, name) == value for name, value in expected.items())
 
         return (await self.sees(matches, f"{arm} {expected}")).entry
+
+    async def start_run(self, harness: str) -> Run:
+        """Have it start a run of the newest version."""
+        return Run.FromString(_bytes(await self.do("start_run", harness=harness)))
+
+    async def write(self, lines: list[str]) -> None:
+        """Have it write to the console of its run."""
+        _bytes(await self.do("write", lines=lines))
+
+    async def finish_run(self) -> Run:
+        """Have it finish its run as PASSED, once every line is stored."""
+        return Run.FromString(_bytes(await self.do("finish_run")))
+
+    async def console(self, run_id: str) -> tuple[list[LogLine], Run]:
+        """All lines of a run as they came to it, and the finished run behind the last one."""
+        ended = await self.sees(lambda event: event.run_log.finished_run.run_id == run_id, "the end of the run")
+        logs = [event.run_log for event in self.events if event.run_log.run_id == run_id]
+        assert logs[-1].HasField("finished_run"), "lines came behind the end"
+        return [line for log in logs for line in log.lines], ended.run_log.finished_run
+
+    @property
+    def events(self) -> list[ServerEvent]:
+        """All events that the server has sent it so far."""
+        return [_event(line) for line in self.lines if _is_event(line)]
 
 
 async def run(*args: str) -> Finished:

@@ -38,7 +38,7 @@ class Saver(Child):
 
     async def begin(self, target: str, token: str, project_id: str) -> None:
         """Let it work."""
-        await self.write(target=target, token=token, project_id=project_id, fields=self.fields)
+        await self.tell(target=target, token=token, project_id=project_id, fields=self.fields)
 
     async def until(self, key: str, wanted: int) -> None:
         """Wait until it has said this so often, counted from the beginning."""
@@ -46,7 +46,7 @@ class Saver(Child):
 
     async def stop(self) -> None:
         """Let it finish what it began, and hold what it holds."""
-        await self.write(do="stop")
+        await self.tell(do="stop")
         await self.until("stopped", len(self.fields))
 
     def said(self, key: str) -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ async def test_a_killed_server_comes_back_with_everything_it_acknowledged(served
         await stack.enter_async_context(served.again(FOUNDRY_LIVENESS__RESTART_GRACE_S="60"))
         await asyncio.gather(*(saver.until("opened", 2) for saver in savers))
         for saver in savers:
-            await saver.write(do="go")
+            await saver.tell(do="go")
         wanted = {saver: len(saver.said("ack")) + ACKNOWLEDGED_AFTER for saver in savers}
         await asyncio.gather(*(saver.until("ack", wanted[saver]) for saver in savers))
         await asyncio.gather(*(saver.stop() for saver in savers))

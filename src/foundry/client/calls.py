@@ -12,7 +12,7 @@ import functools
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast, overload
 
@@ -54,7 +54,27 @@ class Unary(Generic[_R, _T]):
     @property
     def path(self) -> str:
         """The RPC as HTTP/2 names it."""
-        return _path(self.request.DESCRIPTOR)
+        return path_of(self.request.DESCRIPTOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers(Generic[_R]):
+    """One call with a stream of answers.
+
+    Attributes:
+        request: The request; its type names the RPC.
+        response: Type of an answer.
+        timeout: Seconds until its end, over 0; None for as long as it takes.
+    """
+
+    request: Message
+    response: type[_R]
+    timeout: float | None = None
+
+    @property
+    def path(self) -> str:
+        """The RPC as HTTP/2 names it."""
+        return path_of(self.request.DESCRIPTOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +176,18 @@ class AsyncService:
                 yield item
             call = listing.after(page)
 
+    async def _answers(self, call: Answers[_R]) -> AsyncGenerator[_R, None]:
+        running = _streaming_rpc(self._channel, call)(
+            call.request, timeout=call.timeout, metadata=authorization(self._token)
+        )
+        try:
+            async for answer in running:
+                yield answer
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            running.cancel()
+
 
 class SyncService:
     """Makes calls on a synchronous channel, from any thread."""
@@ -182,6 +214,17 @@ class SyncService:
             page = self._unary(call)
             yield from listing.items(page)
             call = listing.after(page)
+
+    def _answers(self, call: Answers[_R]) -> Generator[_R, None, None]:
+        running = _streaming_rpc(self._channel, call)(
+            call.request, timeout=call.timeout, metadata=authorization(self._token)
+        )
+        try:
+            yield from running
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            running.cancel()
 
 
 class unary(Generic[_P, _T]):  # noqa: N801 - a decorator
@@ -253,8 +296,19 @@ def _rpc(channel: grpc.Channel | grpc.aio.Channel, call: Unary[_R, Any]) -> Call
     return rpc
 
 
+def _streaming_rpc(channel: grpc.Channel | grpc.aio.Channel, call: Answers[Any]) -> Callable[..., Any]:
+    """What starts a call with a stream of answers on a channel of either kind."""
+    rpc: Callable[..., Any] = channel.unary_stream(
+        call.path,
+        request_serializer=type(call.request).SerializeToString,
+        response_deserializer=call.response.FromString,
+    )
+    return rpc
+
+
 @functools.cache
-def _path(request: Descriptor) -> str:
+def path_of(request: Descriptor) -> str:
+    """Return the RPC that takes a request, as HTTP/2 names it."""
     for service in request.file.services_by_name.values():
         for method in service.methods:
             if method.input_type is request:

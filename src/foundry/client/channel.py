@@ -9,12 +9,21 @@ from typing import Any, Final, TypeAlias
 import grpc
 from google.protobuf import descriptor_pb2
 
-from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2
+from coreason.foundry.v1 import (
+    audit_pb2,
+    comment_pb2,
+    draft_pb2,
+    export_pb2,
+    lock_pb2,
+    project_pb2,
+    run_pb2,
+    session_pb2,
+)
 
 #: A bearer token, without ``Bearer``, or what yields the current one. It is called for every call, and must not block.
 Token: TypeAlias = str | Callable[[], str]
 
-_FILES: Final = (audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2)
+_FILES: Final = (audit_pb2, comment_pb2, draft_pb2, export_pb2, lock_pb2, project_pb2, run_pb2, session_pb2)
 
 #: Answers the server may send are larger than the 4 MiB that gRPC allows by default.
 _MAX_RECEIVE_BYTES: Final = 32 * 1024 * 1024

@@ -12,12 +12,15 @@ import grpc.aio
 from coreason.foundry.v1 import session_pb2
 from foundry.client.calls import TIMEOUT_S
 from foundry.client.channel import Token, authorization, channel_options, credentials_of
+from foundry.client.live.link import Call
 from foundry.client.live.session import ResumeState, Session
-from foundry.client.live.stream import Call
 from foundry.client.services.audit import AuditClient, SyncAuditClient
+from foundry.client.services.comments import CommentClient, SyncCommentClient
 from foundry.client.services.drafts import DraftClient, SyncDraftClient
+from foundry.client.services.exports import ExportClient, SyncExportClient
 from foundry.client.services.locks import LockClient, SyncLockClient
 from foundry.client.services.projects import ProjectClient, SyncProjectClient
+from foundry.client.services.runs import RunClient, SyncRunClient
 from foundry.client.services.sessions import SessionClient, SyncSessionClient
 
 _PROJECT_SESSION: Final = "/coreason.foundry.v1.SessionService/ProjectSession"
@@ -33,6 +36,9 @@ class Foundry:
         drafts: The DraftService.
         locks: The LockService.
         sessions: The unary calls of the SessionService.
+        comments: The CommentService.
+        runs: The RunService.
+        exports: The ExportService.
         audit: The AuditService.
     """
 
@@ -45,6 +51,9 @@ class Foundry:
         self.drafts = DraftClient(channel, token)
         self.locks = LockClient(channel, token)
         self.sessions = SessionClient(channel, token)
+        self.comments = CommentClient(channel, token)
+        self.runs = RunClient(channel, token)
+        self.exports = ExportClient(channel, token)
         self.audit = AuditClient(channel, token)
 
     def session(
@@ -54,6 +63,7 @@ class Foundry:
         tab_id: str = "",
         client_name: str = "foundry-python",
         disconnect_grace: float = 0.0,
+        follow_runs: bool = False,
         resume: ResumeState | None = None,
         timeout: float = TIMEOUT_S,
     ) -> Session:
@@ -65,6 +75,8 @@ class Foundry:
                 the same one takes the older one's place. Empty for a new one.
             client_name: Name of the program for the others and the log, at most 100 bytes.
             disconnect_grace: Seconds that locks outlive an unclean end of the stream, 0 to 30.
+            follow_runs: Get the console lines of runs among the events, as ``run_log``: of those that run now, from
+                their first line on, and of those that are started while the session is here.
             resume: What was kept of a session to come back to.
             timeout: Seconds that opening may take.
         """
@@ -75,6 +87,7 @@ class Foundry:
             tab_id=tab_id,
             client_name=client_name,
             disconnect_grace=disconnect_grace,
+            follow_runs=follow_runs,
             resume=resume,
             timeout=timeout,
         )
@@ -82,10 +95,12 @@ class Foundry:
         return session
 
     async def close(self) -> None:
-        """Leave the open sessions and close the channel."""
+        """Leave the open sessions, let go of open consoles, and close the channel."""
         # A channel must not be closed under a pending read (grpc#32005).
         for session in tuple(self._live):
             await session.leave()
+        for log in tuple(self.runs.open_logs):
+            await log.stop()
         await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -107,13 +122,18 @@ class Foundry:
 
 
 class SyncFoundry:
-    """A connection to a server for threads: the unary calls of ``Foundry`` without ``await``. There are no sessions.
+    """A connection to a server for threads: the calls of ``Foundry`` without ``await``.
+
+    What lives on a stream of its own is for asyncio only: sessions, and writing to the consoles of runs.
 
     Attributes:
         projects: The ProjectService.
         drafts: The DraftService.
         locks: The LockService.
         sessions: The unary calls of the SessionService.
+        comments: The CommentService.
+        runs: The RunService.
+        exports: The ExportService.
         audit: The AuditService.
     """
 
@@ -124,6 +144,9 @@ class SyncFoundry:
         self.drafts = SyncDraftClient(channel, token)
         self.locks = SyncLockClient(channel, token)
         self.sessions = SyncSessionClient(channel, token)
+        self.comments = SyncCommentClient(channel, token)
+        self.runs = SyncRunClient(channel, token)
+        self.exports = SyncExportClient(channel, token)
         self.audit = SyncAuditClient(channel, token)
 
     def close(self) -> None:

@@ -32,6 +32,15 @@ _BY_REASON: Final[dict[str, type[errors.FoundryError]]] = {
     "SESSION_ENDED": errors.SessionClosed,
     "SESSION_SILENT": errors.SessionClosed,
     "SESSION_SUPERSEDED": errors.SessionSuperseded,
+    "NOT_YOURS": errors.NotYours,
+    "ANCHOR_OUT_OF_RANGE": errors.AnchorOutOfRange,
+    "COMMENT_DELETED": errors.CommentDeleted,
+    "RUN_FINISHED": errors.RunFinished,
+    "LINE_NUMBER_MISMATCH": errors.LineNumberMismatch,
+    "CONTENT_MISMATCH": errors.ContentMismatch,
+    "VERSION_MISMATCH": errors.VersionMismatch,
+    "FREEZE_BLOCKED": errors.FreezeBlocked,
+    "NOT_FROZEN": errors.NotFrozen,
 }
 
 _BY_CODE: Final[dict[grpc.StatusCode, type[errors.FoundryError]]] = {

@@ -6,5 +6,7 @@
 * ``workspace``     the state of the project, kept up to date by the events
 * ``subscription``  one reader of the events
 * ``held_lock``     the locks of the session, over all its streams
+* ``followed_runs`` how far it has seen the consoles it follows
+* ``run_commands``  runs that it starts, feeds and finishes itself
 * ``session``       what ties them together
 """

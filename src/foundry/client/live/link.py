@@ -11,26 +11,31 @@ import weakref
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+import grpc.aio
+
 from coreason.foundry.v1 import session_command_pb2 as command_pb2
 from coreason.foundry.v1 import session_event_pb2 as event_pb2
 from coreason.foundry.v1 import session_pb2, types_pb2
 from foundry.client.channel import Token
 from foundry.client.errors import DeadlineExceeded, FoundryError, Internal, SessionClosed, Unauthenticated
 from foundry.client.live.commands import Commands
+from foundry.client.live.followed_runs import FollowedRuns
 from foundry.client.live.held_lock import HeldLock, HeldLocks
 from foundry.client.live.pulse import Pulse, Timing
 from foundry.client.live.reconnect import Reconnect
-from foundry.client.live.stream import Call, Stream
+from foundry.client.live.stream import Stream
 from foundry.client.live.subscription import Subscription
 from foundry.client.live.workspace import Workspace
 from foundry.client.statuses import from_status
 
 _log: Final = logging.getLogger(__name__)
 
+_Request: TypeAlias = session_pb2.ProjectSessionRequest
+_Stream: TypeAlias = Stream[_Request, session_pb2.ProjectSessionResponse]
+
+Call: TypeAlias = grpc.aio.StreamStreamCall[_Request, session_pb2.ProjectSessionResponse]
 #: Starts the ProjectSession call with a token.
 StartCall: TypeAlias = Callable[[str], Call]
-
-_Request: TypeAlias = session_pb2.ProjectSessionRequest
 
 
 class Link:
@@ -39,6 +44,7 @@ class Link:
     Attributes:
         workspace: The state of the project.
         locks: The locks the session holds.
+        runs: How far the session has seen the consoles it follows.
         opened: The newest ``opened``: session id, resume secret, role and limits.
         position: The last position seen, or None before the first one.
         presence: What the session shows, to be shown again by a session that takes its place.
@@ -60,6 +66,7 @@ class Link:
         self.workspace = Workspace()
         self.locks = HeldLocks()
         resume = opening.resume
+        self.runs = FollowedRuns(resume.runs)
         self.opened = event_pb2.Opened(session_id=resume.session_id, resume_secret=resume.resume_secret)
         self.position: types_pb2.Position | None = resume.after if resume.HasField("after") else None
         self.presence: command_pb2.UpdatePresence | None = None
@@ -78,7 +85,7 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._leaving = False
         # Of the current stream:
-        self._stream: Stream | None = None
+        self._stream: _Stream | None = None
         self._is_open = asyncio.Event()
         self._is_live = asyncio.Event()
         self._live_time = 0.0
@@ -212,6 +219,8 @@ class Link:
             opening.resume.resume_secret = self.opened.resume_secret
         if self.position is not None:
             opening.resume.after.CopyFrom(self.position)
+        if seen := self.runs.seen():
+            opening.resume.runs.extend(seen)
         return opening
 
     def _next_delay(self) -> float:
@@ -231,7 +240,7 @@ class Link:
             return self.refreshed_token
         return self._token() if callable(self._token) else self._token
 
-    async def _keep_alive(self, stream: Stream) -> None:
+    async def _keep_alive(self, stream: _Stream) -> None:
         """Send heartbeats, and give the stream up when the server has been silent for too long."""
         loop = asyncio.get_running_loop()
         try:
@@ -270,16 +279,15 @@ class Link:
 
     # --- events -------------------------------------------------------------------------------------------------
 
-    def _receive(self, stream: Stream, event: session_pb2.ServerEvent) -> None:
+    def _receive(self, stream: _Stream, event: session_pb2.ServerEvent) -> None:
         match event.WhichOneof("event"):
             case "reply":
                 self._on_reply(stream, event.reply)
                 return
-            case "entry":
-                if not self._advance(event.entry.position):
-                    return  # seen before
-                if event.entry.HasField("lock_released"):
-                    self.locks.released(event.entry.lock_released)
+            case "entry" | "run_log" if not self._is_new(event):
+                return
+            case "entry" if event.entry.HasField("lock_released"):
+                self.locks.released(event.entry.lock_released)
             case "opened":
                 self._on_opened(stream, event.opened)
             case "caught_up":
@@ -289,11 +297,12 @@ class Link:
                 self.position = None
             case "going_away":
                 self._on_going_away(stream, event.going_away)
-            case _:
-                pass
         self.workspace.apply(event)
         for subscription in tuple(self._subscriptions):
             subscription.put(event)
+
+    def _is_new(self, event: session_pb2.ServerEvent) -> bool:
+        return self._advance(event.entry.position) if event.HasField("entry") else self.runs.take(event.run_log)
 
     def _advance(self, position: types_pb2.Position) -> bool:
         """Move on to a position; False when it was seen before.
@@ -306,7 +315,7 @@ class Link:
         self.position = position
         return True
 
-    def _on_opened(self, stream: Stream, opened: event_pb2.Opened) -> None:
+    def _on_opened(self, stream: _Stream, opened: event_pb2.Opened) -> None:
         is_new = opened.session_id != self.opened.session_id
         self.opened = opened
         self.error = None
@@ -318,13 +327,13 @@ class Link:
         self._pulse.renew(stream.start_time)
         self._is_open.set()
 
-    def _on_going_away(self, stream: Stream, going_away: event_pb2.GoingAway) -> None:
+    def _on_going_away(self, stream: _Stream, going_away: event_pb2.GoingAway) -> None:
         within_s = self._reconnect.within(going_away.retry_after.ToMilliseconds() / 1000)
         loop = asyncio.get_running_loop()
         self._return_time = loop.time() + within_s
         loop.call_at(self._return_time, stream.cut, "the server is going away")  # should it still be there
 
-    def _on_reply(self, stream: Stream, reply: event_pb2.Reply) -> None:
+    def _on_reply(self, stream: _Stream, reply: event_pb2.Reply) -> None:
         if self._pulse.answered(reply.command_id):
             if self._is_live.is_set():
                 self.locks.trust()
@@ -349,7 +358,7 @@ class Link:
             raise from_status(reply.error)
         return reply
 
-    async def _settle(self, stream: Stream) -> None:
+    async def _settle(self, stream: _Stream) -> None:
         """After ``caught_up``: learn which locks are still held, then let commands through again."""
         await asyncio.gather(*(self._confirm(lock) for lock in self.locks))
         if self._is_live.is_set():

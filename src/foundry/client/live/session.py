@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -19,11 +19,12 @@ from coreason.foundry.v1.session_pb2 import ProjectSessionRequest, ServerEvent
 from foundry import __version__
 from foundry.client.calls import TIMEOUT_S, request_id_or_new
 from foundry.client.channel import Token
-from foundry.client.errors import FoundryError, LockLost, SessionClosed
+from foundry.client.errors import FoundryError, LockLost, ProjectArchived, ProjectFrozen, SessionClosed
 from foundry.client.live.held_lock import HeldLock
 from foundry.client.live.link import Link, StartCall
 from foundry.client.live.pulse import Timing
 from foundry.client.live.reconnect import Reconnect
+from foundry.client.live.run_commands import RunCommands
 from foundry.client.live.subscription import CAPACITY
 from foundry.client.live.workspace import Workspace
 from foundry.client.services.drafts import Changes, field_changes
@@ -38,15 +39,17 @@ class ResumeState:
         resume_secret: Its newest secret; it works once.
         epoch: Identity of the log's history, from 1; 0 to name no position and get a snapshot.
         sequence: Sequence number of the last entry seen, from 0.
+        runs: Of the runs it follows and whose end it has not seen, the last line seen, by run.
     """
 
     session_id: str
     resume_secret: str
     epoch: int = 0
     sequence: int = 0
+    runs: Mapping[str, int] = field(default_factory=dict)
 
 
-class Session:
+class Session(RunCommands):
     """A session in a project that comes back by itself when its stream breaks. Used with ``async with``.
 
     Entering opens it and waits until it is caught up; leaving the block ends it and releases its locks. It belongs to
@@ -62,6 +65,7 @@ class Session:
         tab_id: str = "",
         client_name: str = "foundry-python",
         disconnect_grace: float = 0.0,
+        follow_runs: bool = False,
         resume: ResumeState | None = None,
         timeout: float = TIMEOUT_S,
         reconnect: Reconnect | None = None,
@@ -76,12 +80,15 @@ class Session:
             tab_id=tab_id or str(uuid.uuid4()),
             client=types_pb2.ClientInfo(name=client_name, version=__version__),
             disconnect_grace=grace,
+            follow_runs=follow_runs,
         )
         if resume is not None:
             opening.resume.session_id = resume.session_id
             opening.resume.resume_secret = resume.resume_secret
             if resume.epoch:
                 opening.resume.after.CopyFrom(types_pb2.Position(epoch=resume.epoch, sequence=resume.sequence))
+            for run_id, line in resume.runs.items():
+                opening.resume.runs.add(run_id=run_id, line=line)
         self._timeout = timeout
         self._link = Link(start, token, opening, reconnect=reconnect, timing=timing)
 
@@ -113,7 +120,7 @@ class Session:
 
     @property
     def state(self) -> Workspace:
-        """The project, its locks, its fields and who is here, kept up to date; always the same object.
+        """The project, its locks, its fields, its runs and who is here, kept up to date; always the same object.
 
         It follows the events: the answer to a command of one's own may come a moment before the entries it caused.
         """
@@ -121,9 +128,9 @@ class Session:
 
     @property
     def resume_state(self) -> ResumeState:
-        """What to keep to come back to this session; changes with every stream and every entry."""
-        opened, position = self._link.opened, self.position
-        return ResumeState(opened.session_id, opened.resume_secret, position.epoch, position.sequence)
+        """What to keep to come back to this session; changes with every stream, every entry and every console line."""
+        opened, position, runs = self._link.opened, self.position, self._link.runs.as_dict()
+        return ResumeState(opened.session_id, opened.resume_secret, position.epoch, position.sequence, runs)
 
     @property
     def jeopardy(self) -> bool:
@@ -141,7 +148,7 @@ class Session:
         return self._link.error if self._link.ended else None
 
     def events(self, *, capacity: int = CAPACITY) -> AsyncIterator[ServerEvent]:
-        """Return all events from this call on, but for replies: in order, each entry once, over reconnects.
+        """Return all events from this call on, but replies: in order, entries and lines once each, over reconnects.
 
         It ends when the session ends; ``error`` says why that was. Called before the session is entered, it begins with
         ``opened`` and what was missed, or the snapshot. There may be several at the same time. Each tells, before the
@@ -149,7 +156,7 @@ class Session:
 
         Args:
             capacity: Events that may wait, at least 1. A reader that falls further behind finds a ``resync`` with the
-                reason SLOW_READER in place of what it lost.
+                reason SLOW_READER in place of what it lost; console lines are read again with ``runs.read_log``.
         """
         return self._link.subscribe(capacity)
 
@@ -218,7 +225,9 @@ class Session:
 
         if not lock.held:
             return
-        with self._link.locks.closing(lock), contextlib.suppress(LockLost, SessionClosed):
+        # A project that was frozen or archived meanwhile has released it, even if that entry is still on its way.
+        gone = contextlib.suppress(LockLost, SessionClosed, ProjectFrozen, ProjectArchived)
+        with self._link.locks.closing(lock), gone:
             await self._link.command(command, timeout)
         self._link.locks.given_back(lock.field, lock.fencing_token)
 

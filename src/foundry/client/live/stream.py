@@ -1,46 +1,48 @@
-"""One ProjectSession call: its one reader, its one writer, and the tasks that live no longer than it does."""
+"""One call with streams both ways: its one reader, its one writer, and the tasks that live no longer than it does."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeAlias
+from collections.abc import Coroutine
+from typing import Any, Generic, TypeVar, cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
-from coreason.foundry.v1 import session_pb2
 from foundry.client.errors import Unavailable
 from foundry.client.statuses import from_rpc_error
 
-Call: TypeAlias = grpc.aio.StreamStreamCall[session_pb2.ProjectSessionRequest, session_pb2.ProjectSessionResponse]
-
-#: Starts the call with the token of now.
-StartCall: TypeAlias = Callable[[], Call]
+_RequestT = TypeVar("_RequestT", bound=Message)
+_ResponseT = TypeVar("_ResponseT", bound=Message)
 
 
-class Stream:
-    """A running ProjectSession call.
+class Stream(Generic[_RequestT, _ResponseT]):
+    """A running call, such as a ProjectSession.
 
     Attributes:
         start_time: Loop time of the start, seconds.
         heard_time: Loop time at which the last message came, or of the start.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: grpc.aio.StreamStreamCall[_RequestT, _ResponseT]) -> None:
         self._call = call
         self._loop = asyncio.get_running_loop()
-        self._outbox: asyncio.Queue[session_pb2.ProjectSessionRequest] = asyncio.Queue()
+        self._outbox: asyncio.Queue[_RequestT | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._cut: BaseException | None = None
         self.start_time = self.heard_time = self._loop.time()
         self.spawn(self._write())
 
-    def send(self, request: session_pb2.ProjectSessionRequest) -> None:
+    def send(self, request: _RequestT) -> None:
         """Hand a message to the writer; what cannot be sent is dropped, and the reader learns why."""
         self._outbox.put_nowait(request)
 
-    async def read(self) -> session_pb2.ProjectSessionResponse | None:
+    def finish(self) -> None:
+        """Tell the server, after what was sent before, that no message will follow."""
+        self._outbox.put_nowait(None)
+
+    async def read(self) -> _ResponseT | None:
         """Return the next message, or None when the server ended the stream with OK.
 
         Only one task may read, and nobody may put a timeout around it: a cancelled read loses its message.
@@ -58,10 +60,10 @@ class Stream:
             if self._cut is None or (task is not None and task.cancelling()):
                 raise
             raise self._cut from None
-        if not isinstance(response, session_pb2.ProjectSessionResponse):  # grpc.aio.EOF
+        if response is grpc.aio.EOF:
             return None
         self.heard_time = self._loop.time()
-        return response
+        return cast("_ResponseT", response)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something until the stream ends; if it fails, the stream ends with its error."""
@@ -97,6 +99,9 @@ class Stream:
             # frozen loop both are due in the same turn; one turn later the status has arrived, and `write` is refused.
             await asyncio.sleep(0)
             try:
+                if request is None:
+                    await self._call.done_writing()
+                    return
                 await self._call.write(request)
             except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
                 return  # the reader has the status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_event_pb2, session_pb2
+from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, run_pb2, session_event_pb2, session_pb2
 
 
 @dataclass(slots=True)
@@ -21,6 +21,8 @@ class Workspace:
             ``kind`` is unspecified for fields that are new since.
         presence: The sessions that are here, by id.
         head_version: Number of the newest version, 0 before the first save.
+        runs: The runs that run, by id. Those that were started since the snapshot have no ``labels``; ``line_count`` is
+            of the snapshot, unless the session follows runs.
     """
 
     complete: bool = False
@@ -29,6 +31,7 @@ class Workspace:
     fields: dict[str, draft_pb2.FieldValue] = field(default_factory=dict)
     presence: dict[str, session_event_pb2.SessionPresence] = field(default_factory=dict)
     head_version: int = 0
+    runs: dict[str, run_pb2.Run] = field(default_factory=dict)
     _pages: list[session_event_pb2.SnapshotPage] = field(default_factory=list, repr=False)
     _presence_version: int = field(default=0, repr=False)
 
@@ -47,6 +50,10 @@ class Workspace:
                 self._apply_presence(event.presence)
             case "idle_warning":
                 self.locks[event.idle_warning.lock.field] = event.idle_warning.lock
+            case "run_log":
+                run = self.runs.get(event.run_log.run_id)
+                if run is not None and event.run_log.lines:
+                    run.line_count = event.run_log.lines[-1].number
             case _:
                 pass
 
@@ -58,6 +65,7 @@ class Workspace:
         self.head_version = first.project.head_version
         self.locks = {lock.field: lock for lock in first.locks}
         self.fields = {value.name: value for page in self._pages for value in page.fields}
+        self.runs = {run.run_id: _copy(run) for run in first.runs}
         self.complete = True
         self._pages = []
 
@@ -71,6 +79,15 @@ class Workspace:
                     del self.locks[held.field]
             case "draft_created":
                 self._apply_draft(entry)
+            case "run_started":
+                self._apply_run_started(entry)
+            case "run_finished":
+                self.runs.pop(entry.run_finished.run_id, None)
+            case _:
+                self._apply_to_project(entry)
+
+    def _apply_to_project(self, entry: audit_pb2.LogEntry) -> None:
+        match entry.WhichOneof("payload"):
             case "project_updated":
                 if "name" in entry.project_updated.changed and entry.project_updated.name:
                     self.project.name = entry.project_updated.name
@@ -80,6 +97,10 @@ class Workspace:
                 self.project.ClearField("archive_time")
             case "policy_changed":
                 self.project.policy.CopyFrom(entry.policy_changed.after)
+            case "freeze_requested":
+                self.project.state = project_pb2.PROJECT_STATE_IN_REVIEW
+            case "project_frozen":
+                self.project.state = project_pb2.PROJECT_STATE_FROZEN
             case _:
                 pass
 
@@ -93,6 +114,20 @@ class Workspace:
             session_id=acquired.session_id,
             fencing_token=acquired.fencing_token,
             acquire_time=entry.time,
+        )
+
+    def _apply_run_started(self, entry: audit_pb2.LogEntry) -> None:
+        started = entry.run_started
+        self.runs[started.run_id] = run_pb2.Run(
+            run_id=started.run_id,
+            project_id=self.project.project_id,
+            version_number=started.version_number,
+            content_sha256=started.content_sha256,
+            harness=started.harness,
+            attempt=started.attempt,
+            state=run_pb2.RUN_STATE_RUNNING,
+            starter=entry.actor,
+            start_time=entry.time,
         )
 
     def _apply_draft(self, entry: audit_pb2.LogEntry) -> None:
@@ -123,3 +158,10 @@ class Workspace:
             self.presence[session.session_id] = session
         for session_id in update.gone_session_ids:
             self.presence.pop(session_id, None)
+
+
+def _copy(run: run_pb2.Run) -> run_pb2.Run:
+    """A run of one's own: lines change it, and the event is also the subscribers'."""
+    copied = run_pb2.Run()
+    copied.CopyFrom(run)
+    return copied

@@ -7,11 +7,23 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_event_pb2, session_pb2, types_pb2
+from coreason.foundry.v1 import (
+    audit_pb2,
+    comment_pb2,
+    draft_pb2,
+    lock_pb2,
+    project_pb2,
+    run_pb2,
+    session_event_pb2,
+    session_pb2,
+    types_pb2,
+)
 
 NOW = datetime(2026, 11, 20, 12, 30, 5, tzinfo=UTC)
 PROJECT_ID = "01994b7e-0000-7000-8000-000000000001"
 SESSION_ID = "01994b7e-0000-7000-8000-000000000002"
+COMMENT_ID = "01994b7e-0000-7000-8000-000000000005"
+RUN_ID = "01994b7e-0000-7000-8000-000000000007"
 
 ALICE = types_pb2.Principal(subject="alice", kind=types_pb2.PRINCIPAL_KIND_HUMAN, display_name="Alice A.")
 BOB = types_pb2.Principal(subject="bob", kind=types_pb2.PRINCIPAL_KIND_HUMAN, display_name="Bob B.")
@@ -103,6 +115,39 @@ def presence(**fields: Any) -> session_event_pb2.SessionPresence:
             "focus_field": "system_prompt",
             "activity": "editing",
             "client_name": "coreason-ide",
+            **fields,
+        }
+    )
+
+
+def comment(**fields: Any) -> comment_pb2.Comment:
+    return comment_pb2.Comment(
+        **{
+            "comment_id": COMMENT_ID,
+            "kind": comment_pb2.COMMENT_KIND_NOTE,
+            "state": comment_pb2.COMMENT_STATE_OPEN,
+            "text": "Should this not be 16?\n",
+            "author": ALICE,
+            "create_time": before(hours=2),
+            **fields,
+        }
+    )
+
+
+def run(**fields: Any) -> run_pb2.Run:
+    return run_pb2.Run(
+        **{
+            "run_id": RUN_ID,
+            "project_id": PROJECT_ID,
+            "version_number": 16,
+            "content_sha256": "c" * 64,
+            "harness": "assay 4.2",
+            "labels": {"site": "Basel", "area": "oncology"},
+            "attempt": 2,
+            "state": run_pb2.RUN_STATE_RUNNING,
+            "starter": BOB,
+            "start_time": before(minutes=3),
+            "line_count": 12345,
             **fields,
         }
     )

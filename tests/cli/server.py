@@ -99,6 +99,10 @@ class Terminal:
             except OSError:  # how a terminal says that nobody is there any more
                 raise AssertionError(f"it ended without {wanted}: {seen[-2000:]!r}") from None
 
+    def type(self, text: str) -> None:
+        """Type a text."""
+        os.write(self._master, text.encode())
+
     def end(self, number: signal.Signals) -> int:
         """Send a signal, read what is still written, and return the exit code."""
         self.process.send_signal(number)

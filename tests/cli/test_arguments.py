@@ -26,6 +26,7 @@ PROJECT = "01994b7e-0000-7000-8000-000000000001"
         ("health --target=unix:/s --json", "--target=unix:/s --json health"),
         ("lock break P f --token 7 --reason x", "lock break P f --token 7 --reason x"),
         ("draft save P -- f=--json --json", "draft save P -- f=--json --json"),
+        ("run exec P --json -- tool --json --tls", "--json run exec P -- tool --json --tls"),
         ("--json log P --no-tls", "--json --no-tls log P"),
         ("health --target", "--target health"),
     ],
@@ -57,6 +58,25 @@ def test_global_options_may_stand_anywhere(given: str, understood: str) -> None:
         f"draft diff {PROJECT} 1 2 --context 101",
         f"lock break {PROJECT} system_prompt",
         f"log {PROJECT} --after -1",
+        f"logs {PROJECT} --from 0",
+        f"logs {PROJECT} --from 1 --last 1",
+        f"comment add {PROJECT}",
+        f"comment add {PROJECT} text --lines 3",
+        f"comment add {PROJECT} text --field a --lines 5-3",
+        f"comment add {PROJECT} text --field a --reply-to c",
+        f"comment list {PROJECT} --at 0",
+        f"task list {PROJECT} --mine --assignee bob",
+        f"task list {PROJECT} --open --done",
+        f"run start {PROJECT} --label nothing",
+        f"run log {PROJECT}",
+        f"run log {PROJECT} r1 --stream stdin",
+        f"run finish {PROJECT} r1",
+        f"run finish {PROJECT} r1 --passed --failed",
+        f"run finish {PROJECT} r1 --passed --result accuracy=1",
+        f"run list {PROJECT} --state melted",
+        f"run exec {PROJECT}",
+        f"freeze {PROJECT}",
+        f"freeze {PROJECT} --version 0",
         "token --data-dir x --subject alice --ttl 25h",
         "token --data-dir x --subject alice --kind ghost",
         "serve --dev",
@@ -69,7 +89,9 @@ def test_wrong_command_lines_end_with_2(line: str) -> None:
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("command", ["", "project", "project member", "draft", "lock", "session"])
+@pytest.mark.parametrize(
+    "command", ["", "project", "project member", "draft", "lock", "session", "comment", "task", "run"]
+)
 def test_groups_explain_themselves(command: str) -> None:
     result = CliRunner().invoke(app, [*command.split(), "--help"])
     assert result.exit_code == 0

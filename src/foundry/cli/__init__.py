@@ -11,7 +11,24 @@ from typing import Annotated, Final
 import typer
 
 import foundry
-from foundry.cli import demo, draft, health, lock, log, project, serve, session, token, watch
+from foundry.cli import (
+    comment,
+    demo,
+    draft,
+    export,
+    health,
+    lock,
+    log,
+    logs,
+    project,
+    release,
+    run,
+    serve,
+    session,
+    task,
+    token,
+    watch,
+)
 from foundry.cli.exit_codes import MEANINGS
 from foundry.cli.invocation import Invocation
 from foundry.cli.output import Output
@@ -116,8 +133,16 @@ app.add_typer(project.app, name="project")
 app.add_typer(draft.app, name="draft")
 app.add_typer(lock.app, name="lock")
 app.add_typer(session.app, name="session")
+app.add_typer(comment.app, name="comment")
+app.add_typer(task.app, name="task")
+app.add_typer(run.app, name="run")
+app.command("logs")(logs.logs)
 app.command("log")(log.log)
 app.command("watch")(watch.watch)
+app.command("export")(export.export)
+app.command("freeze")(release.freeze)
+app.command("publish")(release.publish)
+app.command("revise")(release.revise)
 app.command("demo")(demo.demo)
 
 

@@ -9,8 +9,9 @@ from rich.console import RenderableType
 from rich.table import Column
 from rich.text import Text
 
+from foundry.cli.places import span_of
 from foundry.cli.tables import changed_fields, number, policy, table
-from foundry.cli.words import clock, enum_word, moment, person, plain, plural, short_hash
+from foundry.cli.words import clock, enum_word, line_count, moment, person, plain, plural, short_hash
 
 if TYPE_CHECKING:
     from coreason.foundry.v1.audit_pb2 import LogEntry
@@ -20,7 +21,20 @@ WIDE: Final = 110  # columns from which event and particulars stand beside each 
 _WHO_COLUMNS: Final = 8
 _EVENT_COLUMNS: Final = 15
 
-_STYLES: Final = {"lock": "yellow", "draft": "green", "session": "dim", "member": "magenta", "policy": "magenta"}
+_STYLES: Final = {
+    "lock": "yellow",
+    "draft": "green",
+    "session": "dim",
+    "member": "magenta",
+    "policy": "magenta",
+    "comment": "blue",
+    "run": "bright_cyan",
+    "freeze": "bold cyan",
+    "project_frozen": "bold cyan",
+    "bundle": "cyan",
+    "assay": "cyan",
+    "revision": "cyan",
+}
 _HIDDEN: Final = "not for you to see"
 
 
@@ -32,12 +46,16 @@ def event_of(entry: LogEntry) -> str:
 def event_text(entry: LogEntry) -> Text:
     """Return the name of what happened in the colour of its group."""
     event = event_of(entry)
-    return Text(event or _HIDDEN, _STYLES.get(event.partition("_")[0], ""))
+    return Text(event or _HIDDEN, _STYLES.get(event) or _STYLES.get(event.partition("_")[0], ""))
 
 
 def particulars(entry: LogEntry) -> str:
     """Return what an entry tells beside its event, in a few words."""
     words = _of_project(entry)
+    if words is None:
+        words = _of_talk(entry)
+    if words is None:
+        words = _of_tests_and_releases(entry)
     if words is None:
         words = _of_work(entry)
     return plain(words + (f' because "{entry.reason}"' if entry.reason else "")).strip()
@@ -48,7 +66,10 @@ def _of_project(entry: LogEntry) -> str | None:
     words: str | None = None
     match entry.WhichOneof("payload"):
         case "project_created":
-            words = entry.project_created.name
+            created = entry.project_created
+            words = created.name
+            if created.revision_of_project_id:
+                words += f", goes on from {created.revision_of_project_id}"
         case "project_updated":
             words = " ".join([", ".join(entry.project_updated.changed), entry.project_updated.name])
         case "member_set":
@@ -65,6 +86,74 @@ def _of_project(entry: LogEntry) -> str | None:
         case "migration_applied":
             words = f"revision {entry.migration_applied.revision} by {entry.migration_applied.build}"
     return words
+
+
+def _of_talk(entry: LogEntry) -> str | None:
+    """Return the particulars of comments; None for everything else."""
+    words: str | None = None
+    match entry.WhichOneof("payload"):
+        case "comment_created":
+            words = _comment(entry)
+        case "comment_updated":
+            updated = entry.comment_updated
+            words = f"{updated.comment_id}: {', '.join(updated.changed)}"
+            if "assignee" in updated.changed:
+                words += f", now for {updated.assignee or 'nobody'}"
+        case "comment_deleted":
+            words = entry.comment_deleted.comment_id
+            author = entry.comment_deleted.author
+            words += f", was {author}'s" if author not in {"", entry.actor.subject} else ""
+        case "comment_state_changed":
+            changed = entry.comment_state_changed
+            words = f"{changed.comment_id}: {enum_word(changed, 'before')} -> {enum_word(changed, 'after')}"
+    return words
+
+
+def _comment(entry: LogEntry) -> str:
+    created = entry.comment_created
+    what = "reply" if created.parent_comment_id else enum_word(created, "kind")
+    where = ""
+    if created.field:
+        where = f" on {span_of(created.field, created.start_line, created.end_line)} at {created.version_number}"
+    about = f" on run {created.run_id}" if created.run_id else ""
+    whose = f" for {created.assignee}" if created.assignee else ""
+    to = f" to {created.parent_comment_id}" if created.parent_comment_id else ""
+    return f"{what}{whose}{where}{about}{to}: {created.comment_id}"
+
+
+def _of_tests_and_releases(entry: LogEntry) -> str | None:
+    """Return the particulars of runs, exports and the freeze; None for everything else."""
+    words: str | None = None
+    match entry.WhichOneof("payload"):
+        case "run_started":
+            started = entry.run_started
+            tool = f" with {started.harness}" if started.harness else ""
+            again = f", attempt {started.attempt}" if started.attempt > 1 else ""
+            words = f"version {started.version_number}{tool}{again}: {started.run_id}"
+        case "run_finished":
+            finished = entry.run_finished
+            words = f"{enum_word(finished, 'state')}, {line_count(finished.line_count)}: {finished.run_id}"
+            words += f", was {finished.starter}'s" if finished.starter not in {"", entry.actor.subject} else ""
+        case "assay_exported":
+            words = (
+                f"version {entry.assay_exported.version_number}, payload {_hash(entry.assay_exported.payload_sha256)}"
+            )
+        case "freeze_requested":
+            words = f"version {entry.freeze_requested.version_number}"
+        case "project_frozen":
+            frozen = entry.project_frozen
+            words = f"version {frozen.version_number} for ever, fingerprint {_hash(frozen.fingerprint)}"
+        case "bundle_exported":
+            words = f"manifest {_hash(entry.bundle_exported.manifest_sha256)}"
+        case "revision_started":
+            words = (
+                f"{entry.revision_started.revision_project_id}, from version {entry.revision_started.version_number}"
+            )
+    return words
+
+
+def _hash(sha256: str) -> str:
+    return short_hash(sha256) or "unknown"
 
 
 def _of_work(entry: LogEntry) -> str:

@@ -43,6 +43,8 @@ _BY_REASON: Final = {
     "LOCK_HELD": ExitCode.HELD,
     "STALE_VERSION": ExitCode.STALE,
     "ETAG_MISMATCH": ExitCode.STALE,
+    "VERSION_MISMATCH": ExitCode.STALE,
+    "CONTENT_MISMATCH": ExitCode.STALE,
     "PROJECT_FROZEN": ExitCode.CLOSED,
     "PROJECT_ARCHIVED": ExitCode.CLOSED,
     "LOCK_LOST": ExitCode.LOCK_LOST,

@@ -90,6 +90,7 @@ def project(it: Project, member: Member | None = None) -> RenderableType:
                 ("project", Text(it.project_id)),
                 ("state", state_of(it)),
                 ("version", Text(str(it.head_version) if it.head_version else "0, nothing saved yet")),
+                ("goes on from", revision_of(it)),
                 ("about", shown(it.description)),
                 ("labels", shown(", ".join(f"{key}={it.labels[key]}" for key in sorted(it.labels)))),
                 ("policy", policy(it.policy)),
@@ -100,6 +101,13 @@ def project(it: Project, member: Member | None = None) -> RenderableType:
             ]
         ),
     )
+
+
+def revision_of(it: Project) -> Text:
+    """Return the release that a project goes on from, or nothing."""
+    if not it.revision_of_project_id:
+        return Text()
+    return Text.assemble(it.revision_of_project_id, (f", release {short_hash(it.revision_of_fingerprint)}", "dim"))
 
 
 def policy(it: Policy) -> Text:
@@ -163,7 +171,9 @@ def changed_fields(fields: Sequence[ChangedField], limit: int = 3) -> str:
 
 
 def origin(it: Draft) -> str:
-    """Return how a version came about when that is worth saying: ``back to 14``."""
+    """Return how a version came about when that is worth saying: ``back to 14``, ``carried over``."""
+    if enum_word(it, "origin") == "import":
+        return "carried over"
     return f"back to {it.source_version}" if it.source_version else ""
 
 

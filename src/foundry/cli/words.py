@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from datetime import UTC, datetime
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Control characters could drive the reader's terminal, and bidirectional ones show text in another order than it has.
 _UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# The one thing that the lines of other people's tools may do to a terminal: ask for colours and weight.
+_SGR: Final = re.compile("(\x1b\\[[0-9;:]*m)")
 _COLOURS: Final = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 _KIB: Final = 1024
 _MINUTE_S: Final = 60
@@ -27,6 +30,15 @@ _DAY_S: Final = 86400
 def plain(text: str) -> str:
     """Return text with every character that a terminal would obey instead of show written as its escape."""
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def tame(text: str) -> str:
+    """Return a line of somebody's tool in its colours, with everything else that a terminal would obey as escapes.
+
+    A carriage return at its end is no more than the other half of a line end.
+    """
+    parts = _SGR.split(text.removesuffix("\r"))
+    return "".join(part if odd else plain(part) for part, odd in zip(parts, cycle((False, True)), strict=False))
 
 
 def shown(text: str, style: str = "") -> Text:
@@ -51,6 +63,11 @@ def enum_word(message: Message, field: str) -> str:
 def moment(timestamp: Timestamp) -> str:
     """Return a time as ``2026-11-20 12:30:05``, UTC; empty when there is none."""
     return f"{timestamp.ToDatetime():%Y-%m-%d %H:%M:%S}" if timestamp.seconds else ""
+
+
+def instant(timestamp: Timestamp) -> str:
+    """Return a time as ``2026-11-20 12:30:05.123456``, UTC; blanks when there is none."""
+    return f"{timestamp.ToDatetime():%Y-%m-%d %H:%M:%S.%f}" if timestamp.seconds else " " * 26
 
 
 def clock(timestamp: Timestamp) -> str:
@@ -103,3 +120,8 @@ def short_hash(sha256: str) -> str:
 def plural(count: int, noun: str) -> str:
     """Return ``1 field`` or ``2 fields``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def line_count(count: int) -> str:
+    """Return a number of lines: ``1 line``, ``12,345 lines``."""
+    return "1 line" if count == 1 else f"{count:,} lines"

@@ -101,6 +101,7 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
 
         calls = Calls(_verifier(settings, clock), managers.denials, limit_bytes=settings.limits.message_bytes_max)
         sessions, runs, servicers = _servicers(settings, clock, database, calls, managers)
+        runs.follow(bus)
         server, healthy = build_server(calls, servicers, settings.limits)
         address = bind(server, settings)
 

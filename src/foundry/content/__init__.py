@@ -4,7 +4,7 @@ Everything here takes bytes and gives values; nothing awaits. Calls on content n
 to tens of milliseconds, so callers run them off the event loop.
 """
 
-from foundry.content.anchors import Lines, find_all, split_lines
+from foundry.content.anchors import Found, Lines, find_all, split_lines
 from foundry.content.canonical import canonical_json, sha256_hex
 from foundry.content.check import check_content, default_kind, default_media_type
 from foundry.content.compare import Pair, compare_all
@@ -18,6 +18,7 @@ from foundry.domain.field import FieldDigest
 __all__ = [
     "Change",
     "FieldDigest",
+    "Found",
     "Lines",
     "ModelConfig",
     "Pair",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
 
-from foundry.content import Lines, find_all, split_lines
+from foundry.content import Found, Lines, find_all, split_lines
 from foundry.domain.comment import QUOTE_BYTES_MAX, Anchor, AnchorState, Place
 from foundry.domain.errors import AnchorOutOfRange, InvalidArgument, NotFound
 from foundry.domain.field import FieldKind, check_field_name
@@ -16,7 +16,6 @@ from foundry.domain.field import FieldKind, check_field_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from foundry.content.anchors import Found
     from foundry.domain.draft import Draft
     from foundry.domain.field import FieldDigest
     from foundry.managers.workers import Workers
@@ -24,10 +23,14 @@ if TYPE_CHECKING:
 
 #: Content read to place the comments of one answer; those beyond are left to the next page.
 _PLACED_BYTES_MAX = 16 * 1024 * 1024
+#: Pairs of characters compared to place the comments of one answer: at most about half a second.
+_PLACED_WORK_MAX = 10_000_000_000
 #: A byte to align costs so much more than a byte to parse.
 _ALIGN_WEIGHT = 8
 #: Places that are kept: contents never change, so neither do they.
 _PLACES_MAX = 50_000
+#: Hash of the content the lines are of, hash of the one to find them in, the lines.
+_Key = tuple[str, str, Lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Anchoring:
     def __init__(self, drafts: DraftRepository, workers: Workers) -> None:
         self._drafts = drafts
         self._workers = workers
-        self._places: LRUCache[tuple[str, str, Lines], Found] = LRUCache(_PLACES_MAX)
+        self._places: LRUCache[_Key, Found] = LRUCache(_PLACES_MAX)
 
     async def anchor(self, project_id: str, wanted: WantedAnchor) -> Anchor:
         """An anchor that can be stored: it names lines that exist, and their words.
@@ -112,51 +115,71 @@ class Anchoring:
         digests = await self._drafts.fields_at(project_id, version) if wanted else ()
         targets = {digest.name: digest for digest in digests}
         left = _PLACED_BYTES_MAX
+        known: dict[_Key, Found] = {}  # the cache may forget meanwhile
         pairs: defaultdict[tuple[str, str], list[Lines]] = defaultdict(list)
         taken = 0
         for anchor in anchors:
-            key = self._to_find(anchor, targets)
-            if key and key[:2] not in pairs:
-                left -= 2 * targets[anchor.field].size if anchor else 0
-                if left < 0 and taken:
-                    break
-            if key:
+            key = _to_find(anchor, targets)
+            found = self._places.get(key) if key else None
+            if key and found:
+                known[key] = found
+            elif key:
+                if key[:2] not in pairs:
+                    left -= 2 * targets[anchor.field].size if anchor else 0
+                    if left < 0 and taken:
+                        break
                 pairs[key[:2]].append(key[2])
             taken += 1
+        await self._find_all(project_id, pairs, known)
+        places: list[Place | None] = []
+        for anchor in anchors[:taken]:
+            key = _to_find(anchor, targets)
+            if key and key not in known:
+                break
+            places.append(_place(anchor, targets, version, known[key] if key else None))
+        return places
+
+    async def _find_all(
+        self, project_id: str, pairs: dict[tuple[str, str], list[Lines]], known: dict[_Key, Found]
+    ) -> None:
+        """Find what is not known yet, in order, as far as it does not cost too much, but the first at least."""
+        work = _PLACED_WORK_MAX
         for (before, after), lines in pairs.items():
-            await self._find(project_id, before, after, lines)
-        return [self._place(anchor, targets, version) for anchor in anchors[:taken]]
-
-    def _to_find(self, anchor: Anchor | None, targets: dict[str, FieldDigest]) -> tuple[str, str, Lines] | None:
-        """What must be looked for in two contents; None when the place is known without."""
-        target = targets.get(anchor.field) if anchor else None
-        if anchor is None or target is None or target.sha256 == anchor.field_sha256 or not anchor.start_line:
-            return None
-        key = (anchor.field_sha256, target.sha256, Lines(anchor.start_line, anchor.end_line, anchor.quote))
-        return None if key in self._places else key
-
-    async def _find(self, project_id: str, before: str, after: str, lines: list[Lines]) -> None:
-        old, new = await self._content(project_id, before), await self._content(project_id, after)
-        weight = (len(old) + len(new)) * _ALIGN_WEIGHT
-        found = await self._workers.run(weight, find_all, old, new, lines)
-        for wanted, place in zip(lines, found, strict=True):
-            self._places[before, after, wanted] = place
-
-    def _place(self, anchor: Anchor | None, targets: dict[str, FieldDigest], version: int) -> Place | None:
-        if anchor is None:
-            return None
-        target = targets.get(anchor.field)
-        if target is None:
-            return Place(version, AnchorState.ORPHANED)
-        if target.sha256 == anchor.field_sha256:
-            return Place(version, AnchorState.EXACT, anchor.start_line, anchor.end_line)
-        if not anchor.start_line:
-            return Place(version, AnchorState.SHIFTED)
-        lines = Lines(anchor.start_line, anchor.end_line, anchor.quote)
-        return Place(version, *self._places[anchor.field_sha256, target.sha256, lines])
+            old, new = await self._content(project_id, before), await self._content(project_id, after)
+            weight = (len(old) + len(new)) * _ALIGN_WEIGHT
+            found, work = await self._workers.run(weight, find_all, old, new, lines, work)
+            for one, place in zip(lines, found, strict=False):
+                known[before, after, one] = self._places[before, after, one] = place
+            if work <= 0:
+                return
 
     async def _content(self, project_id: str, sha256: str) -> bytes:
         content = await self._drafts.content(project_id, sha256)
         if content is None:
             raise LookupError(f"content {sha256} of a saved version is missing")
         return content
+
+
+def _to_find(anchor: Anchor | None, targets: dict[str, FieldDigest]) -> _Key | None:
+    """What must be looked for in two contents; None when the place is known without."""
+    target = targets.get(anchor.field) if anchor else None
+    if anchor is None or target is None or target.sha256 == anchor.field_sha256 or not anchor.start_line:
+        return None
+    if target.kind is FieldKind.BINARY:
+        return None
+    return anchor.field_sha256, target.sha256, Lines(anchor.start_line, anchor.end_line, anchor.quote)
+
+
+def _place(anchor: Anchor | None, targets: dict[str, FieldDigest], version: int, found: Found | None) -> Place | None:
+    """Where an anchor is in a version; ``found`` if it had to be looked for."""
+    if anchor is None:
+        return None
+    target = targets.get(anchor.field)
+    if target is None:
+        return Place(version, AnchorState.ORPHANED)
+    if target.sha256 == anchor.field_sha256:
+        return Place(version, AnchorState.EXACT, anchor.start_line, anchor.end_line)
+    if not anchor.start_line:
+        return Place(version, AnchorState.SHIFTED)
+    # What is binary has no lines.
+    return Place(version, *found) if found else Place(version, AnchorState.OUTDATED)

@@ -8,8 +8,9 @@ project gives the same bytes every time, after a restart and on any machine.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -28,8 +29,6 @@ from foundry.managers.exports import release_statement
 from foundry.store.needs import Needs
 
 if TYPE_CHECKING:
-
-    from foundry.domain.comment import Comment
     from foundry.domain.entry import Value
     from foundry.domain.field import FieldDigest
     from foundry.domain.principal import Caller
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from foundry.domain.run import Run
     from foundry.managers.workers import Workers
     from foundry.settings import Limits
+    from foundry.store.entries import StoredEntry
     from foundry.store.lane import WriteLane
     from foundry.store.repositories import Repositories
     from foundry.store.unit_of_work import UnitOfWork
@@ -56,7 +56,7 @@ class File:
     path: str
     size: int
     sha256: str
-    pieces: Callable[[], Iterator[bytes]]
+    pieces: Callable[[], AsyncGenerator[bytes, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +99,26 @@ class Bundler:
         freeze = await self._store.releases.get(project_id)
         if freeze is None:
             raise NotFrozen(project_id, project.state.value)
-        async with self._turns:
+        async with self._turns:  # not while it is handed over: whoever does not read it would hold up everybody
             bundle = await self._bundle(caller, project, freeze)
-            yield bundle
-            time_s = freeze.create_time_us // 1_000_000
-            for file in bundle.files:
-                await readable(self._store.projects, caller, project_id)
-                async for piece in _tarred(f"{bundle.name}/{file.path}", file, time_s):
-                    yield piece
-            yield archive.END
+        yield bundle
+        async with contextlib.aclosing(_gathered(self._archive(caller, bundle))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _archive(self, caller: Caller, bundle: Bundle) -> AsyncGenerator[bytes, None]:
+        time_s = bundle.freeze.create_time_us // 1_000_000
+        for file in bundle.files:
+            await readable(self._store.projects, caller, bundle.freeze.project_id)
+            yield archive.header(f"{bundle.name}/{file.path}", file.size, time_s)
+            size = 0
+            async for piece in file.pieces():
+                size += len(piece)
+                yield piece
+            if size != file.size:  # an archive that is not what its manifest says must not look whole
+                raise LookupError(f"{file.path} has {size} bytes instead of {file.size}")
+            yield archive.padding(size)
+        yield archive.END
 
     async def _bundle(self, caller: Caller, project: Project, freeze: Freeze) -> Bundle:
         files = sorted(await self._files(freeze), key=lambda file: file.path)
@@ -160,63 +171,62 @@ class Bundler:
         files += [self._field(freeze.project_id, digest) for digest in released]
         size = sum(digest.size for digest in released)
         if size <= self._limits.assay_bytes_max:
-            values = [FieldValue(digest, self._content(freeze.project_id, digest)) for digest in released]
+            values = [FieldValue(digest, await self._content(freeze.project_id, digest)) for digest in released]
             files.append(_of("payload/agent.json", await self._workers.run(size, agent_payload, draft, values)))
-        comments = await self._all_comments(freeze.project_id)
-        files.append(await _derived("comments.jsonl", lambda: map(records.comment_line, comments)))
+        files.append(await _derived("comments.jsonl", lambda: self._comments(freeze.project_id)))
         for run in await self._all_runs(freeze.project_id):
             files += self._run(run)
         return files
 
     def _field(self, project_id: str, digest: FieldDigest) -> File:
-        def pieces() -> Iterator[bytes]:
-            yield self._content(project_id, digest)
+        async def pieces() -> AsyncGenerator[bytes, None]:
+            yield await self._content(project_id, digest)
 
         return File(f"content/{digest.name}", digest.size, digest.sha256, pieces)
 
-    def _content(self, project_id: str, digest: FieldDigest) -> bytes:
-        content = self._store.drafts.read_content(project_id, digest.sha256)
+    async def _content(self, project_id: str, digest: FieldDigest) -> bytes:
+        content = await self._store.drafts.content(project_id, digest.sha256)
         if content is None:
             raise LookupError(f"content {digest.sha256} of a saved version is missing")
         return content
 
-    def _versions(self, freeze: Freeze) -> Iterator[bytes]:
+    async def _versions(self, freeze: Freeze) -> AsyncGenerator[bytes, None]:
         for number in range(1, freeze.version_number + 1):
-            draft = self._store.drafts.find(freeze.project_id, number)
+            draft = await self._store.drafts.get(freeze.project_id, number)
             if draft is None:
                 raise LookupError(f"version {number} of {freeze.project_id} is missing")
             yield records.version_line(draft)
 
-    def _stored(self, freeze: Freeze) -> Iterator[tuple[int, bytes, bytes | None, bytes | None]]:
+    async def _stored(self, freeze: Freeze) -> AsyncGenerator[StoredEntry, None]:
         after = 0
-        while rows := self._store.entries.stored(freeze.project_id, after, freeze.sequence, _ROWS):
-            yield from rows
+        while rows := await self._store.entries.stored(freeze.project_id, after, freeze.sequence, _ROWS):
+            for row in rows:
+                yield row
             after = rows[-1][0]
 
-    def _log(self, freeze: Freeze) -> Iterator[bytes]:
-        for _, entry_bytes, _, _ in self._stored(freeze):
+    async def _log(self, freeze: Freeze) -> AsyncGenerator[bytes, None]:
+        async for _, entry_bytes, _, _ in self._stored(freeze):
             yield entry_bytes + b"\n"
 
-    def _texts(self, freeze: Freeze) -> Iterator[bytes]:
-        for sequence, _, salt, text in self._stored(freeze):
+    async def _texts(self, freeze: Freeze) -> AsyncGenerator[bytes, None]:
+        async for sequence, _, salt, text in self._stored(freeze):
             if salt is not None and text is not None:
                 yield records.text_line(sequence, salt, text)
 
     def _run(self, run: Run) -> list[File]:
-        def pieces() -> Iterator[bytes]:
-            for _, _, data in self._store.runs.chunks(run.project_id, run.run_id):
+        async def pieces() -> AsyncGenerator[bytes, None]:
+            async for _, _, data in self._store.runs.chunks(run.project_id, run.run_id):
                 yield data
 
         console = File(f"runs/{run.run_id}.log.jsonl", run.log_bytes, run.log_sha256, pieces)
         return [_of(f"runs/{run.run_id}.json", records.run_record(run)), console]
 
-    async def _all_comments(self, project_id: str) -> list[Comment]:
-        found: list[Comment] = []
-        while page := await self._store.comments.page(
-            project_id, CommentFilter(), found[-1].comment_id if found else "", _ROWS
-        ):
-            found += page
-        return found
+    async def _comments(self, project_id: str) -> AsyncGenerator[bytes, None]:
+        after = ""
+        while page := await self._store.comments.page(project_id, CommentFilter(), after, _ROWS):
+            for comment in page:
+                yield records.comment_line(comment)
+            after = page[-1].comment_id
 
     async def _all_runs(self, project_id: str) -> list[Run]:
         found: list[Run] = []
@@ -226,10 +236,13 @@ class Bundler:
 
 
 def _of(path: str, content: bytes) -> File:
-    return File(path, len(content), sha256_hex(content), lambda: iter((content,)))
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield content
+
+    return File(path, len(content), sha256_hex(content), pieces)
 
 
-async def _derived(path: str, pieces: Callable[[], Iterator[bytes]]) -> File:
+async def _derived(path: str, pieces: Callable[[], AsyncGenerator[bytes, None]]) -> File:
     """A file whose size and hash are found by making it once."""
     hashed, size = hashlib.sha256(), 0
     async for piece in _gathered(pieces()):
@@ -238,33 +251,22 @@ async def _derived(path: str, pieces: Callable[[], Iterator[bytes]]) -> File:
     return File(path, size, hashed.hexdigest(), pieces)
 
 
-async def _tarred(path: str, file: File, time_s: int) -> AsyncIterator[bytes]:
-    yield archive.header(path, file.size, time_s)
-    size = 0
-    async for piece in _gathered(file.pieces()):
-        size += len(piece)
-        yield piece
-    if size != file.size:  # an archive that is not what its manifest says must not look whole
-        raise LookupError(f"{path} has {size} bytes instead of {file.size}")
-    if padding := archive.padding(size):
-        yield padding
-
-
-async def _gathered(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _gathered(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """Small pieces joined and large ones cut; others get their turn in between."""
     waiting: list[bytes] = []
     size = 0
-    for piece in pieces:
-        waiting.append(piece)
-        size += len(piece)
-        if size < _PIECE_BYTES:
-            continue
-        joined = b"".join(waiting)
-        for start in range(0, size - size % _PIECE_BYTES, _PIECE_BYTES):
-            yield joined[start : start + _PIECE_BYTES]
-            await asyncio.sleep(0)
-        waiting = [joined[size - size % _PIECE_BYTES :]]
-        size = len(waiting[0])
+    async with contextlib.aclosing(pieces):
+        async for piece in pieces:
+            waiting.append(piece)
+            size += len(piece)
+            if size < _PIECE_BYTES:
+                continue
+            joined = b"".join(waiting)
+            for start in range(0, size - size % _PIECE_BYTES, _PIECE_BYTES):
+                yield joined[start : start + _PIECE_BYTES]
+                await asyncio.sleep(0)
+            waiting = [joined[size - size % _PIECE_BYTES :]]
+            size = len(waiting[0])
     if size:
         yield b"".join(waiting)
     await asyncio.sleep(0)

@@ -49,14 +49,14 @@ class Follower:
         self.ready: dict[str, None] = {}
         self._console = console
 
-    def take(self, bytes_max: int) -> bytes:
+    async def take(self, bytes_max: int) -> bytes:
         """Encoded events, about ``bytes_max`` bytes of them; empty when nothing is new."""
         taken: list[bytes] = []
         size = 0
         while self.ready and size < bytes_max:
             run_id = next(iter(self.ready))
             del self.ready[run_id]
-            piece = self._console.piece(self.project_id, run_id, self.next_lines[run_id])
+            piece = await self._console.piece(self.project_id, run_id, self.next_lines[run_id])
             if piece is None:
                 continue
             event, next_line = piece
@@ -163,7 +163,7 @@ class Console:
 
     # --- what goes out ---
 
-    def piece(self, project_id: str, run_id: str, line: int) -> tuple[bytes, int] | None:
+    async def piece(self, project_id: str, run_id: str, line: int) -> tuple[bytes, int] | None:
         """The event that begins with a line, and the number of the next line, 0 behind the end of a finished run.
 
         None when there is nothing yet.
@@ -171,14 +171,14 @@ class Console:
         found = self._pieces.get((run_id, line))
         if found:
             return found
-        chunk = self._runs.chunk(project_id, run_id, line)
+        chunk = await self._runs.chunk(project_id, run_id, line)
         if chunk:
             first, count, data = chunk
             lines = load_lines(data)[line - first :]
             found = self._encode(RunLogEvent(run_id, lines)), first + count
             self._pieces[run_id, line] = found
             return found
-        run = self._runs.find(project_id, run_id)
+        run = await self._runs.get(project_id, run_id)
         if run and run.state is not RunState.RUNNING:
             return self._encode(RunLogEvent(run_id, finished=run)), 0
         return None

@@ -110,7 +110,7 @@ class LiveSession:
                 return b"".join(self._take_ring(FRAME_BYTES))
             elif self.console and self.console.ready:
                 # Last: consoles give way to everything else.
-                if data := self.console.take(FRAME_BYTES):
+                if data := await self.console.take(FRAME_BYTES):
                     return data
             else:
                 self._waiter = asyncio.get_running_loop().create_future()

@@ -72,17 +72,22 @@ class RunLogReader:
         await readable(self._projects, caller, project_id)
         run = await self._known(project_id, run_id)
         line = max(1, run.line_count - last_lines + 1) if last_lines is not None else from_line
+        begins = True
         with self._bell(project_id, run_id) as bell:
             while True:
                 bell.clear()
                 run = await self._known(project_id, run_id)
                 while line <= (min(run.line_count, to_line) if to_line else run.line_count):
-                    lines = self._lines(project_id, run_id, line, to_line)
+                    lines = await self._lines(project_id, run_id, line, to_line)
                     line += len(lines)
+                    begins = False
                     yield lines
                 if not follow or run.state is not RunState.RUNNING or 0 < to_line < line:
                     yield run
                     return
+                if begins:  # nothing yet: the reader is told at least that it follows
+                    begins = False
+                    yield ()
                 await self._wait(bell, caller, project_id)
 
     async def _known(self, project_id: str, run_id: str) -> Run:
@@ -91,8 +96,8 @@ class RunLogReader:
             raise NotFound("run", run_id)
         return run
 
-    def _lines(self, project_id: str, run_id: str, line: int, to_line: int) -> tuple[LogLine, ...]:
-        chunk = self._runs.chunk(project_id, run_id, line)
+    async def _lines(self, project_id: str, run_id: str, line: int, to_line: int) -> tuple[LogLine, ...]:
+        chunk = await self._runs.chunk(project_id, run_id, line)
         if chunk is None:
             raise LookupError(f"line {line} of run {run_id} is missing")
         first, _, data = chunk

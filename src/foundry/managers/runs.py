@@ -106,14 +106,14 @@ class RunManager:
         draft = await self._drafts.get(project_id, version)
         if draft is None:
             raise NotFound("draft", str(wanted.version_number or "head"))
-        if wanted.content_sha256 and wanted.content_sha256 != draft.content_sha256:
-            raise ContentMismatch(version, draft.content_sha256)
 
         def decide(unit: UnitOfWork) -> RunAnswer:
             project, _ = authorize(unit, caller, Action.RUN)
             if (done := unit.replay(RunAnswer)) is not None:
                 return done
             check_open(project)
+            if wanted.content_sha256 and wanted.content_sha256 != draft.content_sha256:
+                raise ContentMismatch(version, draft.content_sha256)
             if wanted.session_id:
                 attached_session(unit, caller, wanted.session_id)
             if len(unit.running_runs) >= RUNNING_PER_PROJECT_MAX:
@@ -282,12 +282,12 @@ class RunManager:
 
         answer = await self._lane.submit(needs, decide)
         while answer is None:  # everything but the digest is right
-            for number, (first, count, data) in enumerate(
-                self._runs.chunks(needs.project_id, run_id, hashed_lines + 1)
-            ):
+            number = 0
+            async for first, count, data in self._runs.chunks(needs.project_id, run_id, hashed_lines + 1):
+                number += 1
                 hashed.update(data)
                 hashed_lines = first + count - 1
-                if number % _HASHED_AT_ONCE == _HASHED_AT_ONCE - 1:
+                if number % _HASHED_AT_ONCE == 0:
                     await asyncio.sleep(0)
             answer = await self._lane.submit(needs, decide)
         return answer

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from coreason.foundry.v1 import run_pb2 as pb
-from foundry.domain.errors import FoundryError, GoingAway, InvalidArgument, Unauthenticated
+from foundry.domain.errors import FoundryError, GoingAway, InvalidArgument, RunFinished, Unauthenticated
+from foundry.domain.run import RunState
 from foundry.rpc.calls import readable
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Producer:
         self._room = asyncio.Event()
         self._ended = False
         self._leaving = False
+        self._cancelled: FoundryError | None = None
         self._error: Exception | None = None
         self._project_id = ""
         self._run_id = ""
@@ -74,6 +76,8 @@ class Producer:
                 self._news.clear()
                 while self._waiting:
                     await self._store()
+                if self._cancelled:
+                    return self._cancelled
                 if self._leaving:
                     return GoingAway(self._drain_s)
                 if self._error:
@@ -87,6 +91,12 @@ class Producer:
         """End the stream once what waits is stored: the server leaves."""
         self._leaving = True
         self._news.set()
+
+    def run_cancelled(self, run_id: str) -> None:
+        """End the stream if it is about this run: nobody wants its lines any more."""
+        if run_id == self._run_id:
+            self._cancelled = RunFinished(run_id, RunState.CANCELLED.value)
+            self._news.set()
 
     # --- in ---
 

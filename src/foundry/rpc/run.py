@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from coreason.foundry.v1 import run_pb2 as pb
 from coreason.foundry.v1 import types_pb2
+from foundry.domain.entry import Entry, Event
 from foundry.domain.errors import ContentTooLarge, InvalidArgument
 from foundry.domain.run import LogLine, Run, RunFilter, RunResult, RunState
 from foundry.managers.runs import WantedRun
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
     from foundry.clock import Clock
+    from foundry.coordination.ports import EventBus
     from foundry.domain.errors import FoundryError
+    from foundry.domain.events import Committed
     from foundry.domain.principal import Caller
     from foundry.managers.run_log import RunLogReader
     from foundry.managers.runs import RunManager
@@ -29,6 +32,7 @@ _RESULTS_MAX: Final = 200
 _INT64_MAX: Final = 2**63 - 1
 #: The year 2200: microseconds since 1970 up to it are integers that JSON carries exactly.
 _TIME_S_MAX: Final = 7_258_118_400
+_CANCELLED: Final = f"RUN_STATE_{RunState.CANCELLED.value}"
 _ENDS: Final = frozenset({RunState.PASSED, RunState.FAILED, RunState.ERRORED})
 
 
@@ -166,6 +170,17 @@ class RunServicer:
                     yield pb.ReadRunLogResponse(run=codec.run(part))
                 else:
                     yield pb.ReadRunLogResponse(lines=[codec.log_line(line) for line in part])
+
+    def follow(self, bus: EventBus) -> None:
+        """Hear from the bus of runs that are cancelled."""
+        bus.subscribe(self._receive)
+
+    def _receive(self, news: Committed) -> None:
+        if not isinstance(news, Entry) or news.new.event is not Event.RUN_FINISHED:
+            return
+        if news.new.data["state"] == _CANCELLED:
+            for producer in self._producers:
+                producer.run_cancelled(str(news.new.data["run_id"]))
 
     def drain(self) -> None:
         """Send away all who append or follow."""

@@ -72,6 +72,7 @@ Text64K = Annotated[str, _bytes_at_most(64 * 1024), AfterValidator(_not_blank)]
 Id = Annotated[str, Field(min_length=1, max_length=100)]
 OptionalId = Annotated[str, Field(max_length=100)]
 Name = Annotated[str, _bytes_at_most(200), AfterValidator(_not_blank)]
+OptionalName = Annotated[str, _bytes_at_most(200), AfterValidator(lambda text: text and _not_blank(text))]
 Subject = Annotated[str, Field(min_length=1), _bytes_at_most(200)]
 RequestId = Annotated[str, AfterValidator(_request_id)]
 Token = Annotated[int, Field(ge=1, le=_INT64_MAX)]
@@ -224,7 +225,7 @@ class RunResultFields(Checked):
 class RevisionFields(Mutation):
     """What starts a revision."""
 
-    name: Text200 = ""
+    name: OptionalName = ""
 
 
 C = TypeVar("C", bound=BaseModel)

@@ -168,10 +168,6 @@ class DraftRepository:
 
     async def get(self, project_id: str, version_number: int) -> Draft | None:
         """A version by number."""
-        return self.find(project_id, version_number)
-
-    def find(self, project_id: str, version_number: int) -> Draft | None:
-        """A version by number, at once."""
         reader = self._database.reader
         row = reader.row(DRAFT, {"project_id": project_id, "version_number": version_number})
         return self._with_changes(project_id, row) if row else None
@@ -193,10 +189,6 @@ class DraftRepository:
 
     async def content(self, project_id: str, sha256: str) -> bytes | None:
         """Content of a project by hash."""
-        return self.read_content(project_id, sha256)
-
-    def read_content(self, project_id: str, sha256: str) -> bytes | None:
-        """Content of a project by hash, at once."""
         row = self._database.reader.row(CONTENT, {"project_id": project_id, "sha256": bytes.fromhex(sha256)})
         return row[0] if row else None
 

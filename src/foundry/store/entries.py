@@ -55,6 +55,8 @@ def to_entry(row: Row) -> Entry:
     return log.parse(*row)
 
 
+#: Number, bytes, and salt and free text if there is any and it was not redacted.
+StoredEntry = tuple[int, bytes, bytes | None, bytes | None]
 #: Entries as they are stored, with the free text that they commit to.
 STORED = Statement(
     select(t.log_entry.c.sequence, t.log_entry.c.entry, t.log_text.c.salt, t.log_text.c.text)
@@ -85,10 +87,8 @@ class EntryRepository:
         rows = self._database.reader.rows(AFTER, {"log": name, "after": sequence, "most": limit})
         return [to_entry(row) for row in rows]
 
-    def stored(
-        self, name: str, after: int, last: int, limit: int
-    ) -> list[tuple[int, bytes, bytes | None, bytes | None]]:
-        """Entries behind ``after`` up to ``last`` as they are stored, at most ``limit``: number, bytes, salt, text."""
+    async def stored(self, name: str, after: int, last: int, limit: int) -> list[StoredEntry]:
+        """Entries behind ``after`` up to ``last`` as they are stored; at most ``limit``."""
         parameters = {"log": name, "after": after, "last": last, "most": limit}
         return [(row[0], row[1], row[2], row[3]) for row in self._database.reader.rows(STORED, parameters)]
 

@@ -26,6 +26,7 @@ _APPEND_ONLY = (
 #: Of a frozen project nothing of this may be written.
 _FROZEN = (
     ("draft", "INSERT"),
+    ("draft_change", "INSERT"),
     ("lock_grant", "INSERT"),
     ("comment", "INSERT"),
     ("comment", "UPDATE"),
@@ -71,6 +72,9 @@ def _refuse_change(table: str, *columns: str, when: str = "") -> str:
 SQLITE_GUARDS: dict[str, str] = {
     **{f"{table}_no_{verb.lower()}": _refuse(table, verb) for table in _APPEND_ONLY for verb in ("UPDATE", "DELETE")},
     **{f"{table}_not_frozen_{verb.lower()}": _refuse_frozen(table, verb) for table, verb in _FROZEN},
+    "head_no_delete": _refuse("head", "DELETE"),
+    "head_no_replace": _refuse_replace("head", "log"),
+    "head_keeps": _refuse_change("head", "log"),
     "head_stays_frozen": (
         "CREATE TRIGGER head_stays_frozen BEFORE UPDATE ON head WHEN OLD.state = 'FROZEN' "
         "AND (NEW.state, NEW.head_version, NEW.current_draft_id) IS NOT "

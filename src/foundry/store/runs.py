@@ -14,7 +14,7 @@ from foundry.store.codec import dump, dump_principal, load_principal
 from foundry.store.sqlite import Row, Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator
 
     from foundry.store.database import Database
 
@@ -119,10 +119,6 @@ class RunRepository:
 
     async def get(self, project_id: str, run_id: str) -> Run | None:
         """A run by id."""
-        return self.find(project_id, run_id)
-
-    def find(self, project_id: str, run_id: str) -> Run | None:
-        """A run by id, at once."""
         row = self._database.reader.row(RUN, {"project_id": project_id, "run_id": run_id})
         return to_run(row) if row else None
 
@@ -151,13 +147,13 @@ class RunRepository:
         )
         return bool(row and row[0])
 
-    def chunk(self, project_id: str, run_id: str, line: int) -> tuple[int, int, bytes] | None:
+    async def chunk(self, project_id: str, run_id: str, line: int) -> tuple[int, int, bytes] | None:
         """The stored chunk with a line: number of its first line, number of lines, bytes; None beyond the end."""
         found = self._database.reader.row(CHUNK, {"project_id": project_id, "run_id": run_id, "line": line})
         return (found[0], found[1], found[2]) if found and line < found[0] + found[1] else None
 
-    def chunks(self, project_id: str, run_id: str, line: int = 1) -> Iterator[tuple[int, int, bytes]]:
+    async def chunks(self, project_id: str, run_id: str, line: int = 1) -> AsyncGenerator[tuple[int, int, bytes], None]:
         """The stored chunks from that with a line on. Reads as it goes: what is appended meanwhile comes too."""
-        while found := self.chunk(project_id, run_id, line):
+        while found := await self.chunk(project_id, run_id, line):
             yield found
             line = found[0] + found[1]

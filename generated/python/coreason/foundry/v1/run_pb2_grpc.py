@@ -101,7 +101,8 @@ class RunServiceServicer:
         The first message names project and run; those after it may leave them empty. The server acknowledges the first
         message, even one without lines, and from then on whenever lines were stored: everything before `next_line` is
         durable. Lines are numbered from 1 without gaps; a producer that lost its stream sends an empty message, and goes on
-        at `next_line`. Lines refused end the stream; those before them stay.
+        at `next_line`. Lines refused end the stream; those before them stay. When the run is cancelled, the stream ends with
+        RUN_FINISHED.
 
         Not idempotent, but safe to repeat: a line that is stored is never stored again. Errors: ROLE_TOO_LOW, NOT_YOURS
         (PERMISSION_DENIED), RESOURCE_NOT_FOUND (NOT_FOUND), RUN_FINISHED, LINE_NUMBER_MISMATCH, PROJECT_FROZEN,
@@ -154,7 +155,8 @@ class RunServiceServicer:
 
     def ReadRunLog(self, request, context):
         """Reads the console of a run: from any line, or the last ones; to its end as it is, or following it until the run is
-        finished. Lines come in order, each exactly once, without gaps.
+        finished. Lines come in order, each exactly once, without gaps. Where there are none yet to follow, the first message
+        is empty.
 
         No side effects. Errors: RESOURCE_NOT_FOUND (NOT_FOUND), ACCESS_LOST (PERMISSION_DENIED) when the caller may no
         longer read the project, TOKEN_EXPIRED (UNAUTHENTICATED), GOING_AWAY (UNAVAILABLE) while following: read on from the

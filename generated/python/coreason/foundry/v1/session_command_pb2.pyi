@@ -245,7 +245,11 @@ Global___SessionTouch: _TypeAlias = SessionTouch  # noqa: Y015
 
 @_typing.final
 class SessionAppendRunLog(_message.Message):
-    """Appends lines to the console of a run; as RunService.AppendRunLog."""
+    """Appends lines to the console of a run; as RunService.AppendRunLog.
+
+    Repeated after a lost stream, lines that are stored are refused with LINE_NUMBER_MISMATCH whose `expected_line` lies
+    behind them: then they are stored.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

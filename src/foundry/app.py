@@ -184,7 +184,7 @@ def _managers(
         exports=ExportManager(
             lane, store, workers, limits=limits, instance_id=instance_id, idle_limit_us=idle_limit_us
         ),
-        bundler=Bundler(lane, store, workers, limits=limits),
+        bundler=Bundler(lane, store, workers),
         audit=AuditManager(
             projects, store.entries, epoch=database.epoch, administrators=frozenset(settings.administrators)
         ),

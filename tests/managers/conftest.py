@@ -26,5 +26,5 @@ class OwnedTimeLoop(asyncio.SelectorEventLoop):
 def pytest_asyncio_loop_factories(
     config: object, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]] | None:
-    """Give the tests of the channel such a loop; the others run on the loop that serves."""
-    return {"owned": OwnedTimeLoop} if item.path.name == "test_channel.py" else None
+    """Give the tests of what lingers such a loop; the others run on the loop that serves."""
+    return {"owned": OwnedTimeLoop} if item.path.name in {"test_channel.py", "test_console.py"} else None

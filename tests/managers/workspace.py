@@ -16,15 +16,20 @@ from foundry.domain.principal import Caller, Principal, PrincipalKind
 from foundry.domain.project import Role
 from foundry.domain.session import Session
 from foundry.ids import new_id
+from foundry.managers.anchoring import Anchoring
+from foundry.managers.bundle import Bundler
+from foundry.managers.comments import CommentManager
 from foundry.managers.console import Console
 from foundry.managers.denials import Denials
 from foundry.managers.drafts import DraftManager, RequestedChange, SaveRequest
+from foundry.managers.exports import ExportManager
 from foundry.managers.hub import SessionHub
 from foundry.managers.idle import IdleWatch
 from foundry.managers.live import LiveSession
 from foundry.managers.locks import LockManager
 from foundry.managers.presence import PresenceBoard
 from foundry.managers.projects import ProjectManager
+from foundry.managers.runs import RunManager
 from foundry.managers.sessions import OpenSession, SessionManager
 from foundry.managers.state import StateReader
 from foundry.managers.workers import Workers
@@ -60,10 +65,15 @@ class Workspace:
     projects: ProjectManager
     locks: LockManager
     drafts: DraftManager
+    comments: CommentManager
+    runs: RunManager
+    exports: ExportManager
+    bundler: Bundler
     sessions: SessionManager
     hub: SessionHub
     denials: Denials
     idle: IdleWatch
+    store: Repositories
     entries: EntryRepository
     committed: list[Entry] = field(default_factory=list)
     batches: list[list[Entry]] = field(default_factory=list)
@@ -152,10 +162,15 @@ async def opened(
         ProjectManager(lane, projects, instance_id=database.instance_id),
         locks,
         DraftManager(lane, projects, fields, store.drafts, workers, limits=limits, idle_limit_us=idle_us),
+        CommentManager(lane, projects, store.comments, store.runs, Anchoring(store.drafts, workers)),
+        RunManager(lane, projects, store.drafts, store.runs, limits=limits),
+        ExportManager(lane, store, workers, limits=limits, instance_id=database.instance_id, idle_limit_us=idle_us),
+        Bundler(lane, store, workers),
         sessions,
         hub,
         denials,
         IdleWatch(locks, fields, hub, clock, liveness),
+        store,
         store.entries,
     )
     lane.start()

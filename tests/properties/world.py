@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvloop
 
+from coreason.foundry.v1 import run_pb2_grpc
 from foundry.settings import Liveness
 from tests.stories.raw import RawStream
-from tests.support import project_with, running_server
+from tests.support import PATIENCE_S, project_with, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -58,6 +59,11 @@ class World:
     async def project(self) -> str:
         """A fresh project of the owner with the editors in it."""
         return await project_with(self.clients[OWNER], *EDITORS)
+
+    def append(self, who: str) -> Any:
+        """A call that appends to a console; to be made while the loop runs."""
+        stub: Any = run_pb2_grpc.RunServiceStub(self._channel)
+        return stub.AppendRunLog(metadata=(("authorization", f"Bearer {self._tokens[who]}"),), timeout=PATIENCE_S)
 
     def stream(self, who: str) -> RawStream:
         """A stream that is not open yet; to be called while the loop runs."""

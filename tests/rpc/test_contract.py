@@ -11,10 +11,13 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 
 from coreason.foundry.v1 import session_pb2
 from foundry.rpc.audit import AuditServicer
+from foundry.rpc.comment import CommentServicer
 from foundry.rpc.draft import DraftServicer
 from foundry.rpc.errors import CODES
+from foundry.rpc.export import ExportServicer
 from foundry.rpc.lock import LockServicer
 from foundry.rpc.project import ProjectServicer
+from foundry.rpc.run import RunServicer
 from foundry.rpc.server import SERVICES
 from foundry.rpc.session import SessionServicer
 from tests.rpc.contract import elements, methods, services, sources
@@ -25,6 +28,9 @@ SERVICERS = {
     "LockService": LockServicer,
     "SessionService": SessionServicer,
     "AuditService": AuditServicer,
+    "CommentService": CommentServicer,
+    "RunService": RunServicer,
+    "ExportService": ExportServicer,
 }
 METHODS = methods()
 UNARY = [method for method in METHODS if not (method.client_streaming or method.server_streaming)]

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_event_pb2, types_pb2
+from coreason.foundry.v1 import (
+    audit_pb2,
+    comment_pb2,
+    draft_pb2,
+    lock_pb2,
+    project_pb2,
+    run_pb2,
+    session_event_pb2,
+    types_pb2,
+)
 from foundry.content import Change as DeltaChange
+from foundry.domain.comment import CLOSED, AnchorState, CommentKind, CommentState
 from foundry.domain.draft import DraftOrigin, SaveOutcome
 from foundry.domain.errors import InvalidArgument
 from foundry.domain.events import ResyncReason
@@ -16,6 +27,7 @@ from foundry.domain.field import FieldKind
 from foundry.domain.lock import ReleaseReason
 from foundry.domain.principal import PrincipalKind
 from foundry.domain.project import AgentAccess, ProjectState, Role
+from foundry.domain.run import LogStream, RunState
 from foundry.domain.session import Attachment, CloseReason
 from foundry.rpc import codec, encoding, validation
 
@@ -31,6 +43,11 @@ PAIRS: dict[type[enum.StrEnum], tuple[Any, str]] = {
     CloseReason: (audit_pb2.SessionCloseReason, "SESSION_CLOSE_REASON_"),
     Attachment: (session_event_pb2.Attachment, "ATTACHMENT_"),
     ResyncReason: (session_event_pb2.ResyncReason, "RESYNC_REASON_"),
+    CommentKind: (comment_pb2.CommentKind, "COMMENT_KIND_"),
+    CommentState: (comment_pb2.CommentState, "COMMENT_STATE_"),
+    AnchorState: (comment_pb2.AnchorState, "ANCHOR_STATE_"),
+    RunState: (run_pb2.RunState, "RUN_STATE_"),
+    LogStream: (run_pb2.LogStream, "LOG_STREAM_"),
 }
 MAPS: list[dict[Any, Any]] = [
     codec.KIND,
@@ -40,6 +57,11 @@ MAPS: list[dict[Any, Any]] = [
     codec.FIELD_KIND,
     codec.ORIGIN,
     codec.OUTCOME,
+    codec.COMMENT_KIND,
+    codec.COMMENT_STATE,
+    codec.ANCHOR_STATE,
+    codec.RUN_STATE,
+    codec.LOG_STREAM,
     encoding._ATTACHMENT,
     encoding._RESYNC,
 ]
@@ -73,7 +95,11 @@ def test_every_kind_of_change_has_a_word() -> None:
 @pytest.mark.parametrize("number", [-1, 99, 2**31 - 1])
 def test_a_number_without_a_name_is_refused(number: int) -> None:
     """Protobuf lets any number through; the edge does not."""
-    for read in (validation.role, validation.state_filter, validation.field_kind):
+    readers: list[Callable[[int], object]] = [
+        *(validation.role, validation.state_filter, validation.field_kind, validation.comment_kind),
+        *(validation.comment_state, validation.run_state, validation.log_stream),
+    ]
+    for read in readers:
         with pytest.raises(InvalidArgument):
             read(number)
     with pytest.raises(InvalidArgument):
@@ -81,10 +107,12 @@ def test_a_number_without_a_name_is_refused(number: int) -> None:
 
 
 def test_not_said_is_a_default_only_where_the_contract_says_so() -> None:
-    """No role is no role; no filter is any state, no kind is the field's own, no access is SUGGEST_ONLY."""
+    """No role is no role; no filter is any state, no kind is the field's own, no access SUGGEST_ONLY."""
     with pytest.raises(InvalidArgument):
         validation.role(0)
     assert (validation.state_filter(0), validation.field_kind(0)) == (None, None)
+    assert (validation.comment_kind(0), validation.comment_state(0), validation.run_state(0)) == (None, None, None)
+    assert validation.log_stream(0) is LogStream.STDOUT
     assert validation.policy(project_pb2.Policy()).agent_access is AgentAccess.SUGGEST_ONLY
 
 
@@ -92,3 +120,10 @@ def test_not_said_is_a_default_only_where_the_contract_says_so() -> None:
 def test_what_is_read_is_what_was_written(role: Role) -> None:
     """A role that went out comes in as itself."""
     assert validation.role(codec.ROLE[role]) is role
+
+
+def test_every_kind_of_comment_has_a_state_that_closes_it() -> None:
+    """No two share one, and none is closed by being open."""
+    assert CLOSED.keys() == set(CommentKind)
+    assert {CommentState.OPEN, *CLOSED.values()} == set(CommentState)
+    assert len(set(CLOSED.values())) == len(CommentKind)

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from coreason.foundry.v1 import lock_pb2, project_pb2, session_event_pb2, session_pb2, types_pb2
+from coreason.foundry.v1 import lock_pb2, project_pb2, run_pb2, session_event_pb2, session_pb2, types_pb2
 from foundry.domain.entry import Event, NewEntry
 from foundry.domain.events import (
     CaughtUp,
@@ -17,6 +17,7 @@ from foundry.domain.events import (
     PresenceEvent,
     Resync,
     ResyncReason,
+    RunLogEvent,
     ServerGoing,
     SessionEvent,
     SnapshotPage,
@@ -26,6 +27,7 @@ from foundry.domain.field import FieldDigest, FieldKind
 from foundry.domain.lock import Lock
 from foundry.domain.principal import Principal, PrincipalKind
 from foundry.domain.project import Policy, Project
+from foundry.domain.run import LogLine, LogStream, Run, RunResult, RunState
 from foundry.domain.session import Activity, Attachment, Position, Presence
 from foundry.rpc.encoding import EventEncoder, duration
 from foundry.settings import Limits, Liveness
@@ -39,17 +41,23 @@ PROJECT = Project("p", "P", "d", {"a": "b"}, Policy(), ALICE, 1, 2, head_version
 ENTRY = chain("p", NewEntry(Event.PROJECT_ARCHIVED, ALICE, {}, {"reason": "rest"}), 17, NO_LEAF, 5)[0]
 HERE = Presence("s", ALICE, 1_500_000, Activity("topology", "1:2", "typing"), "web", reconnecting=True)
 DIGEST = FieldDigest("topology", FieldKind.JSON, "application/json", "ab" * 32, 2, 4, "alice")
+RESULTS = (RunResult("accuracy", passed=True, value="0.97"), RunResult("tone", passed=False))
+RUN = Run(
+    "r", "p", 4, "cd" * 32, "assay", {"a": "b"}, 2, RunState.FAILED, ALICE, 7, 9_000_001, 2, 50, "ef" * 32, RESULTS
+)
+LINES = (LogLine(1, "\x1b[1mred\r", LogStream.STDERR, 1_500_007), LogLine(2, "", partial=True))
 
 SAMPLES: dict[str, SessionEvent] = {
     "entry": EntryEvent(ENTRY),
     "presence": PresenceEvent(5, snapshot=False, sessions=(HERE,), gone=("t",), joined=("alice",), left=("bob",)),
     "opened": Opened("s", "secret", Attachment.SNAPSHOT, AT, ResyncReason.TOO_MANY, "EDITOR"),
-    "snapshot": SnapshotPage(PROJECT, (LOCK,), (DIGEST,), last=True),
+    "snapshot": SnapshotPage(PROJECT, (LOCK,), (DIGEST,), last=True, runs=(RUN,)),
     "caught_up": CaughtUp(AT),
     "tick": Tick(AT),
     "idle_warning": IdleWarning(LOCK),
     "resync": Resync(ResyncReason.SLOW_READER),
     "going_away": ServerGoing(2_500),
+    "run_log": RunLogEvent("r", LINES, RUN),
 }
 
 
@@ -146,6 +154,48 @@ def test_what_a_snapshot_says(encode: EventEncoder) -> None:
     assert field.WhichOneof("content") is None
     (later,) = read(encode(SnapshotPage(None, (), (DIGEST,), last=False)))
     assert (later.snapshot.HasField("project"), later.snapshot.last) == (False, False)
+
+
+def test_what_a_run_log_says(encode: EventEncoder) -> None:
+    """Lines as they came, control characters and all; times to the microsecond; and in the last event the run."""
+    (event,) = read(encode(SAMPLES["run_log"]))
+    first, second = event.run_log.lines
+    assert (event.run_log.run_id, first.number, first.text) == ("r", 1, "\x1b[1mred\r")
+    assert (first.stream, first.source_time.ToMicroseconds(), first.partial) == (
+        run_pb2.LOG_STREAM_STDERR,
+        1_500_007,
+        False,
+    )
+    assert (second.number, second.text, second.stream, second.partial) == (2, "", run_pb2.LOG_STREAM_STDOUT, True)
+    assert not second.HasField("source_time")
+    (live,) = read(encode(RunLogEvent("r", LINES)))
+    assert not live.run_log.HasField("finished_run")
+
+
+def test_what_a_run_says(encode: EventEncoder) -> None:
+    """The same in a snapshot and at the end of its console."""
+    (snapshot,), (ended,) = read(encode(SAMPLES["snapshot"])), read(encode(SAMPLES["run_log"]))
+    (run,) = snapshot.snapshot.runs
+    assert run == ended.run_log.finished_run
+    assert run == run_pb2.Run(
+        run_id="r",
+        project_id="p",
+        version_number=4,
+        content_sha256="cd" * 32,
+        harness="assay",
+        labels={"a": "b"},
+        attempt=2,
+        state=run_pb2.RUN_STATE_FAILED,
+        starter=run.starter,
+        start_time=run.start_time,
+        finish_time=run.finish_time,
+        line_count=2,
+        log_sha256="ef" * 32,
+        results=[run_pb2.RunResult(name="accuracy", passed=True, value="0.97"), run_pb2.RunResult(name="tone")],
+        log_bytes=50,
+    )
+    assert (run.starter.subject, run.starter.on_behalf_of) == ("alice", "carol")
+    assert (run.start_time.ToMicroseconds(), run.finish_time.ToMicroseconds()) == (7, 9_000_001)
 
 
 def test_an_entry_on_a_stream_leaves_its_bytes_out(encode: EventEncoder) -> None:

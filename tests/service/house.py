@@ -14,7 +14,15 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2
+from coreason.foundry.v1 import (
+    audit_pb2,
+    comment_pb2,
+    draft_pb2,
+    export_pb2,
+    lock_pb2,
+    project_pb2,
+    run_pb2,
+)
 from foundry.client import Foundry, connect
 from foundry.rpc.server import SERVICES
 from tests.service.refusals import Refused
@@ -22,8 +30,10 @@ from tests.support import PATIENCE_S, RunningServer
 
 METHODS: Final = [method for service in SERVICES for method in service.methods]
 UNARY: Final = [method for method in METHODS if not (method.client_streaming or method.server_streaming)]
+#: All whose first message names a project, or none: `open` stands between ProjectSession and its project.
+CALLS: Final = [method for method in METHODS if method.name != "ProjectSession"]
 MUTATING: Final = [
-    method for method in UNARY if method.GetOptions().idempotency_level != descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
+    method for method in CALLS if method.GetOptions().idempotency_level != descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
 ]
 _BY_REQUEST: Final = {method.input_type.full_name: method for method in METHODS}
 
@@ -57,9 +67,9 @@ class Caller:
         self.foundry = foundry
 
     async def call(self, request: Message) -> Any:
-        """Make the call that a request belongs to; raises ``Refused``."""
+        """Make the call that a request belongs to; its answer, of a stream the first one; raises ``Refused``."""
         method = _BY_REQUEST[request.DESCRIPTOR.full_name]
-        answer = await self.send(path(method), request.SerializeToString())
+        answer = await self.knock(method, request.SerializeToString())
         return GetMessageClass(method.output_type).FromString(answer)
 
     async def send(self, method: str, data: bytes) -> bytes:
@@ -71,20 +81,37 @@ class Caller:
             raise Refused(error) from None
         return answer
 
-    async def knock(self, method: MethodDescriptor, data: bytes) -> None:
-        """Send one message to a method, unary or not, and await the first answer; raises ``Refused``."""
-        if not method.client_streaming:
-            await self.send(path(method), data)
-            return
-        rpc: Any = self.channel.stream_stream(path(method))
-        call = rpc(metadata=self.metadata, timeout=PATIENCE_S)
+    async def knock(self, method: MethodDescriptor, data: bytes) -> bytes:
+        """Send one message to a method, unary or not, and return the first answer; raises ``Refused``."""
+        if not (method.client_streaming or method.server_streaming):
+            return await self.send(path(method), data)
+        call = self._stream(method, data)
         try:
-            await call.write(data)
-            await call.read()
+            if method.client_streaming:
+                await call.write(data)
+            answer: bytes = await call.read()
         except grpc.aio.AioRpcError as error:
             raise Refused(error) from None
         finally:
             call.cancel()
+        return answer
+
+    def _stream(self, method: MethodDescriptor, data: bytes) -> Any:
+        options: dict[str, Any] = {"metadata": self.metadata, "timeout": PATIENCE_S}
+        if method.client_streaming:
+            bidirectional: Any = self.channel.stream_stream(path(method))
+            return bidirectional(**options)
+        answering: Any = self.channel.unary_stream(path(method))
+        return answering(data, **options)
+
+    async def answers(self, request: Message) -> list[Any]:
+        """All that a server-streaming method answers to a request; raises ``Refused``."""
+        method = _BY_REQUEST[request.DESCRIPTOR.full_name]
+        kind = GetMessageClass(method.output_type)
+        try:
+            return [kind.FromString(data) async for data in self._stream(method, request.SerializeToString())]
+        except grpc.aio.AioRpcError as error:
+            raise Refused(error) from None
 
     def session(self, project_id: str, **options: Any) -> Any:
         """A live session, to be entered."""
@@ -100,7 +127,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class State:
-    """All there is to change in a project: itself, its members, its locks, its log."""
+    """All there is to change in a project: itself, its members, its locks, its comments, its runs, its log."""
 
     parts: tuple[bytes, ...]
     leaves: tuple[bytes, ...]
@@ -156,9 +183,12 @@ class House:
         project = await call(project_pb2.GetProjectRequest(project_id=project_id))
         members = await call(project_pb2.ListMembersRequest(project_id=project_id, page_size=1000))
         locks = await call(lock_pb2.ListLocksRequest(project_id=project_id, page_size=1000))
+        comments = await call(comment_pb2.ListCommentsRequest(project_id=project_id, page_size=1000))
+        runs = await call(run_pb2.ListRunsRequest(project_id=project_id, page_size=1000))
         log = await call(audit_pb2.ListEntriesRequest(project_id=project_id, page_size=1000, events=_EVENTS))
-        assert not log.next_page_token
-        parts = tuple(message.SerializeToString(deterministic=True) for message in (project, members, locks))
+        assert not any(page.next_page_token for page in (log, comments, runs))
+        seen = (project, members, locks, comments, runs)
+        parts = tuple(message.SerializeToString(deterministic=True) for message in seen)
         return State(parts, tuple(entry.leaf for entry in log.entries))
 
     @contextlib.asynccontextmanager
@@ -168,11 +198,24 @@ class House:
         yield
         assert await self.state(project_id) == before
 
-    def set_state(self, project_id: str, state: str) -> None:
-        """Put a project's content into a state behind the server's back, as long as no RPC freezes."""
+    async def freeze(self, project_id: str, version: int = 1) -> export_pb2.Freeze:
+        """Freeze a project at its newest version, for ever."""
+        request = export_pb2.RequestFreezeRequest(project_id=project_id, expected_version=version, reason="released")
+        answer: export_pb2.RequestFreezeResponse = await self.olga.call(request)
+        return answer.freeze
+
+    def put_in_review(self, project_id: str, *, back: bool = False) -> None:
+        """Put a project under review, or back to work, behind the server's back, as long as no RPC does."""
+        self.execute("UPDATE head SET state = ? WHERE log = ?", ("ACTIVE" if back else "IN_REVIEW", project_id))
+
+    def execute(self, statement: str, *rows: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        """Run a statement in the server's database behind its back, for each row of parameters; what it finds."""
+        found: list[tuple[Any, ...]] = []
         file = self.server.data_dir / "foundry.sqlite3"
         with contextlib.closing(sqlite3.connect(file, timeout=PATIENCE_S)) as database, database:
-            database.execute("UPDATE head SET state = ? WHERE log = ?", (state, project_id))
+            for row in rows:
+                found += database.execute(statement, row).fetchall()
+        return found
 
     async def close(self) -> None:
         """Hang up."""

@@ -21,6 +21,8 @@ _OUR_INSIDES = re.compile(
     r"Traceback|Error\b|Exception|object at 0x|<class|\bNone\b|\bdict|Dictionary|Value error|pydantic|sqlite|"
     r"\bSELECT\b|\bINSERT\b|\bUPDATE\b|\bNULL\b|constraint|site-packages|\.py\b|google\.protobuf"
 )
+#: What may stand in the way of a freeze, as its violations are typed.
+_BLOCKERS = {"NO_VERSION", "RUN_RUNNING", "EVIDENCE_MISSING", "APPROVALS_MISSING"}
 
 
 class Refused(Exception):  # noqa: N818 - it is what happened, not what is wrong
@@ -29,6 +31,7 @@ class Refused(Exception):  # noqa: N818 - it is what happened, not what is wrong
     Attributes:
         raw: The ``google.rpc.Status`` as it was sent.
         violations: Field and description of the BadRequest, or subject and description of the PreconditionFailure.
+        types: Of the violations of the PreconditionFailure, in their order.
     """
 
     def __init__(self, error: grpc.aio.AioRpcError) -> None:
@@ -48,7 +51,8 @@ class Refused(Exception):  # noqa: N818 - it is what happened, not what is wrong
             *((violation.subject, violation.description) for violation in state.violations),
         ]
         self.resource = detail(status, rpc_details.ResourceInfo)
-        self._check(status, info.domain, {violation.type for violation in state.violations})
+        self.types = [violation.type for violation in state.violations]
+        self._check(status, info.domain, set(self.types))
 
     def _check(self, status: status_pb2.Status, domain: str, types: set[str]) -> None:
         sample = samples()[self.reason]
@@ -56,7 +60,7 @@ class Refused(Exception):  # noqa: N818 - it is what happened, not what is wrong
         assert sample.allows(frozenset(self.metadata)), f"{self.reason} with the keys {sorted(self.metadata)}"
         names = [entry.type_url.rpartition(".")[2] for entry in status.details]
         assert sorted(names) == sorted(["ErrorInfo", *sample.details]), f"{self.reason} with {names}"
-        assert types <= {self.reason}
+        assert types <= (_BLOCKERS if self.reason == "FREEZE_BLOCKED" else {self.reason})
         if "ResourceInfo" in names:
             named = (self.metadata["resource_type"], self.metadata["resource_id"])
             assert (self.resource.resource_type, self.resource.resource_name) == named

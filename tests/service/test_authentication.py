@@ -163,6 +163,5 @@ async def test_a_token_ends_when_it_says(timed: House, clock: LateClock) -> None
     await alice.call(LIST)
     clock.ahead_s = 61
     await refused(alice.call(LIST), "TOKEN_EXPIRED")
-    with pytest.raises(Refused) as caught:
-        await alice.knock(METHODS[0], b"\xff\xff")
-    assert caught.value.reason == "TOKEN_EXPIRED"
+    for method in METHODS:
+        await refused(alice.knock(method, b"\xff\xff"), "TOKEN_EXPIRED")

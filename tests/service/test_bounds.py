@@ -12,9 +12,17 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from coreason.foundry.v1 import draft_pb2, lock_pb2, project_pb2, session_pb2
+from coreason.foundry.v1 import (
+    comment_pb2,
+    draft_pb2,
+    export_pb2,
+    lock_pb2,
+    project_pb2,
+    run_pb2,
+    session_pb2,
+)
 from tests.service.forms import forms
-from tests.service.house import UNARY, House
+from tests.service.house import CALLS, House
 from tests.service.refusals import Refused, blamed, refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -65,7 +73,7 @@ def _form(name: str, project_id: str, session_id: str) -> Any:
 
 SCALARS = [
     (method.name, place, field)
-    for method in UNARY
+    for method in CALLS
     for place, field in _places(method.input_type)
     if not _output_only(place)
 ]
@@ -88,6 +96,10 @@ async def test_the_generated_places_are_all_there() -> None:
         ("CreateProject", "policy.min_approvals"),
         ("UpdateProject", "project.policy.agent_access"),
         ("ListEntries", "events"),
+        ("CreateComment", "anchor.start_line"),
+        ("AppendRunLog", "lines.stream"),
+        ("FinishRun", "expected_line_count"),
+        ("ReadRunLog", "from_line"),
     }
 
 
@@ -125,7 +137,7 @@ async def _blamed_on(house: House, request: Message, place: str) -> None:
 
 
 async def test_an_unset_enum_means_what_its_comment_says(house: House) -> None:
-    """No role is no role; no kind follows the name; no state is any; no agent_access is SUGGEST_ONLY."""
+    """No role is no role; no kind follows the name, or is a note; no state is any; no agent_access is SUGGEST_ONLY."""
     project_id = await house.project()
     await blamed(house.olga.call(project_pb2.SetMemberRequest(project_id=project_id, subject="mia")), "role")
     created = await house.olga.call(project_pb2.CreateProjectRequest(name="x", policy=project_pb2.Policy()))
@@ -135,6 +147,9 @@ async def test_an_unset_enum_means_what_its_comment_says(house: House) -> None:
     assert draft.fields[0].kind == draft_pb2.FIELD_KIND_JSON
     listed = await house.olga.call(project_pb2.ListProjectsRequest())
     assert created.project.project_id in {project.project_id for project in listed.projects}
+    said = await house.olga.call(comment_pb2.CreateCommentRequest(project_id=project_id, text="x"))
+    assert said.comment.kind == comment_pb2.COMMENT_KIND_NOTE
+    assert (await house.olga.call(comment_pb2.ListCommentsRequest(project_id=project_id))).comments == [said.comment]
 
 
 HOSTILE_TEXT: Final = ["a\0b", "x" * 10_000, "\U0010ffff", "'; DROP TABLE project; --", "\r\n\t", " "]
@@ -203,12 +218,36 @@ TEXT_BOUNDS: Final[list[tuple[str, int, Callable[[str], Callable[[str], Message]
     ("subject", 200, lambda text: _member(subject=text)),
     ("display_name", 200, lambda text: _member(display_name=text)),
     ("reason", 4096, lambda text: _member(reason=text)),
-    (
-        "name_contains",
-        200,
-        lambda text: lambda _: project_pb2.ListProjectsRequest(name_contains=text),
-    ),
+    ("name_contains", 200, lambda text: lambda _: project_pb2.ListProjectsRequest(name_contains=text)),
+    ("text", 65_536, lambda text: _comment(text=text)),
+    ("anchor.quote", 4096, lambda text: _comment(anchor=_anchor(quote=text))),
+    ("harness", 200, lambda text: _run(harness=text)),
+    ("labels", 100, lambda text: _run(labels={"k": text})),
+    ("labels", 100, lambda text: _run(labels={text: "v"})),
 ]
+
+
+def _comment(**fields: Any) -> Callable[[str], Message]:
+    given = {"text": "x"} | fields
+    return lambda project_id: comment_pb2.CreateCommentRequest(**{"project_id": project_id, **given})
+
+
+def _anchor(**fields: Any) -> comment_pb2.Anchor:
+    return comment_pb2.Anchor(**{"version_number": 1, "field": "a", **fields})
+
+
+def _run(**fields: Any) -> Callable[[str], Message]:
+    return lambda project_id: run_pb2.StartRunRequest(**{"project_id": project_id, **fields})
+
+
+def _edit(**fields: Any) -> Callable[[str], Message]:
+    given: dict[str, Any] = {"comment_id": "c", "text": "x", "update_mask": FieldMask(paths=["text"])} | fields
+    return lambda project_id: comment_pb2.UpdateCommentRequest(**{"project_id": project_id, **given})
+
+
+def _finish(**fields: Any) -> Callable[[str], Message]:
+    given: dict[str, Any] = {"run_id": "r", "state": run_pb2.RUN_STATE_PASSED} | fields
+    return lambda project_id: run_pb2.FinishRunRequest(**{"project_id": project_id, **given})
 
 
 def _change(**fields: Any) -> draft_pb2.FieldChange:
@@ -221,6 +260,7 @@ async def test_text_is_bounded_in_bytes(
 ) -> None:
     """As much as is documented passes, a byte more does not; characters are not what counts."""
     project_id = await house.project()
+    await house.olga.save(project_id, a=_bytes(5_000))
     await house.olga.call(request_with(_bytes(limit))(project_id))
     async with house.unchanged(project_id):
         await blamed(house.olga.call(request_with(_bytes(limit + 1))(project_id)), field)
@@ -268,6 +308,49 @@ BROKEN: Final[dict[str, tuple[str, Callable[[str], Message]]]] = {
     "long reason for an end": (
         "reason",
         lambda p: session_pb2.EndSessionRequest(project_id=p, session_id="s", reason="x" * 4097),
+    ),
+    "comment of nothing": ("text", _comment(text="")),
+    "blank comment": ("text", _comment(text=" \n\t")),
+    "anchor without a version": ("anchor.version_number", _comment(anchor=_anchor(version_number=0))),
+    "anchor on no field": ("anchor.field", _comment(anchor=_anchor(field=""))),
+    "anchor on what is no field": ("anchor.field", _comment(anchor=_anchor(field="../a"))),
+    "long subject of an assignee": (
+        "assignee",
+        _comment(assignee="x" * 201, kind=comment_pb2.COMMENT_KIND_TASK),
+    ),
+    "a blank second thought": ("text", _edit(text=" ")),
+    "an edit of nothing": ("update_mask", _edit(update_mask=FieldMask())),
+    "an edit of what cannot be edited": ("update_mask", _edit(update_mask=FieldMask(paths=["text", "author"]))),
+    "long etag": ("etag", _edit(etag="x" * 101)),
+    "no comment": ("comment_id", _edit(comment_id="")),
+    "long reason for a change": ("reason", _edit(reason="x" * 4097)),
+    "run of content that is no hash": ("content_sha256", _run(content_sha256="x" * 64)),
+    "65 labels of a run": ("labels", _run(labels={f"k{number}": "" for number in range(65)})),
+    "too many attempts": ("attempt", _run(attempt=1_000_001)),
+    "run that ends running": ("state", _finish(state=run_pb2.RUN_STATE_RUNNING)),
+    "run that ends cancelled": ("state", _finish(state=run_pb2.RUN_STATE_CANCELLED)),
+    "run that ends nowhere": ("state", _finish(state=run_pb2.RUN_STATE_UNSPECIFIED)),
+    "201 results": ("results", _finish(results=[run_pb2.RunResult(name=f"{n}") for n in range(201)])),
+    "one result twice": ("results", _finish(results=[run_pb2.RunResult(name="a")] * 2)),
+    "result without a name": ("results.name", _finish(results=[run_pb2.RunResult(name=" ")])),
+    "5,001 lines": (
+        "lines",
+        lambda p: run_pb2.AppendRunLogRequest(project_id=p, run_id="r", lines=[run_pb2.LogLine(number=1)] * 5_001),
+    ),
+    "lines of no run": ("run_id", lambda p: run_pb2.AppendRunLogRequest(project_id=p)),
+    "a line with a line feed": (
+        "lines.text",
+        lambda p: run_pb2.AppendRunLogRequest(project_id=p, run_id="r", lines=[run_pb2.LogLine(number=1, text="a\n")]),
+    ),
+    "reading from line 0": ("from_line", lambda p: run_pb2.ReadRunLogRequest(project_id=p, run_id="r", from_line=0)),
+    "export of version 0": (
+        "version_number",
+        lambda p: export_pb2.ExportForAssayRequest(project_id=p, version_number=0),
+    ),
+    "freeze of no version": ("expected_version", lambda p: export_pb2.RequestFreezeRequest(project_id=p)),
+    "long name of a revision": (
+        "name",
+        lambda p: export_pb2.StartRevisionRequest(project_id=p, name="x" * 201),
     ),
 }
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from coreason.foundry.v1 import draft_pb2, project_pb2
+from coreason.foundry.v1 import comment_pb2, draft_pb2, project_pb2
 from foundry.domain.draft import SaveOutcome
 from foundry.domain.field import FieldKind
 from foundry.managers.drafts import RequestedChange, SaveRequest
 from tests.managers.workspace import ALICE, opened
+from tests.service.comments import anchor, listed, say
 from tests.service.house import House
 from tests.service.refusals import refused
 from tests.service.saves import Changes, save_of, sha256
@@ -74,6 +75,26 @@ async def test_a_comparison_of_everything_stops_nobody(house: House) -> None:
     wanted.fields.append(_FIELDS[-1])
     [last] = (await house.caller("vera").call(wanted)).deltas
     assert (last.field, _replaced(last)) == (_FIELDS[-1], False)
+
+
+# --- comments ----------------------------------------------------------------------------------------------------
+
+
+async def test_comments_that_are_hard_to_find_again_stop_nobody(house: House) -> None:
+    """Each would take seconds to be looked for in what a long text has become; everybody's content waits behind it."""
+    project_id = await house.project(vera=project_pb2.ROLE_VIEWER)
+    drawn = random.Random(1)
+    before, after = ["\n".join("".join(drawn.choices("abcde ", k=60)) for _ in range(n)) for n in (94, 16_000)]
+    await house.olga.save(project_id, notes=before)
+    said = [await say(house.olga, project_id, anchor=anchor((n, n + 64))) for n in range(1, 31)]
+    await house.olga.save(project_id, 1, notes=after)
+    listing = asyncio.create_task(listed(house.caller("vera"), project_id))
+    parsed = FieldChange(field="y", kind=draft_pb2.FIELD_KIND_YAML)
+    parsed.text = "\n".join(f"key_{number}: 1" for number in range(2_000))
+    await house.olga.call(draft_pb2.CreateDraftRequest(project_id=project_id, base_version=2, changes=[parsed]))
+    found = await listing
+    assert [comment.comment_id for comment in found] == [comment.comment_id for comment in said]
+    assert {comment.resolved_anchor.state for comment in found} == {comment_pb2.ANCHOR_STATE_OUTDATED}
 
 
 # --- content that is not looked at -------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from coreason.foundry.v1 import project_pb2
+from coreason.foundry.v1 import export_pb2, project_pb2
 from coreason.foundry.v1.project_pb2 import ListProjectsRequest
 from tests.service.house import House
 
@@ -35,7 +35,8 @@ async def shelf(house: House) -> dict[str, str]:
         answer = await petra.call(project_pb2.CreateProjectRequest(name=name, labels=labels))
         ids[name] = answer.project.project_id
     await petra.call(project_pb2.ArchiveProjectRequest(project_id=ids["archived"]))
-    house.set_state(ids["frozen"], "FROZEN")
+    await petra.save(ids["frozen"], notes="v1")
+    await petra.call(export_pb2.RequestFreezeRequest(project_id=ids["frozen"], expected_version=1))
     await house.olga.call(
         project_pb2.CreateProjectRequest(name="Onkologie-Prüfung 100% snake_case", labels=LABELS["archived"])
     )

@@ -12,8 +12,9 @@ import pytest
 from google.protobuf import json_format
 
 from coreason.foundry.v1 import audit_pb2, lock_pb2, project_pb2
+from tests.service.desk import desk
 from tests.service.forms import forms
-from tests.service.house import House
+from tests.service.house import CALLS, MUTATING, House
 from tests.service.logs import check_chain, entries_of, events_of
 from tests.service.refusals import refused
 from tests.service.saves import save_of
@@ -21,7 +22,7 @@ from tests.service.saves import save_of
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: Free text of payloads, which stands beside the chain.
-FREE_TEXT = {"name", "message"}
+FREE_TEXT = {"name", "message", "text_sha256", "harness"}
 
 
 async def _life(house: House) -> str:
@@ -49,7 +50,27 @@ async def _life(house: House) -> str:
     for name in ("RemoveMember", "ArchiveProject", "UnarchiveProject"):
         requests[name].reason = "the reason"
         await house.olga.call(requests[name])
+    await _talk_test_and_release(house, project_id)
     return project_id
+
+
+async def _talk_test_and_release(house: House, project_id: str) -> None:
+    """Comments and a run, and the exports; version 3 of ``a`` is frozen."""
+    call = house.olga.call
+    requests: dict[str, Any] = forms(project_id, field="a")
+    requests["CreateComment"].text = "the remark"
+    comment_id = (await call(requests["CreateComment"])).comment.comment_id
+    requests["StartRun"].harness = "the harness"
+    run_id = (await call(requests["StartRun"])).run.run_id
+    requests |= forms(project_id, comment_id=comment_id, run_id=run_id)
+    requests["RequestFreeze"].expected_version = 3
+    requests["UpdateComment"].text = "the second thought"
+    closing = ("UpdateComment", "ResolveComment", "DeleteComment", "AppendRunLog", "FinishRun")
+    for name in (*closing, "RequestFreeze", "ExportForAssay", "StartRevision"):
+        if "reason" in requests[name].DESCRIPTOR.fields_by_name:
+            requests[name].reason = "the reason"
+        await call(requests[name])
+    await house.olga.answers(requests["ExportForPublisher"])
 
 
 async def test_a_whole_log_verifies_from_its_bytes(house: House) -> None:
@@ -80,7 +101,8 @@ async def test_no_free_text_and_no_content_is_in_the_chain(house: House) -> None
     """Text goes in by salted hash, so that it can be redacted; content by its hash. Both are shown while they stand."""
     entries = await entries_of(house.olga, await _life(house))
     chained = b"".join(entry.entry_bytes for entry in entries)
-    for text in (b"the text itself", b"the message", b"the reason", b"the break", b"the new name", b"Bob B."):
+    texts = [b"the text itself", b"the message", b"the reason", b"the break", b"the new name", b"Bob B."]
+    for text in (*texts, b"the remark", b"the second thought", b"the harness"):
         assert text not in chained
     assert hashlib.sha256(b"the text itself").hexdigest().encode() in chained
     created = next(entry for entry in entries if entry.HasField("draft_created"))
@@ -176,10 +198,9 @@ async def test_every_member_reads_the_same_log(house: House, role: str) -> None:
 
 async def test_a_reader_is_not_logged(house: House) -> None:
     """Reading leaves no entry: no RPC without side effects writes one."""
-    project_id = await house.project()
-    await house.olga.save(project_id, system_prompt="1")
-    async with house.unchanged(project_id), house.unchanged(project_id):
-        for name, request in forms(project_id).items():
-            if name.startswith(("Get", "List", "Compare")) and name != "GetLock":
-                await house.olga.call(request)
-    await refused(house.caller("eve").call(forms(project_id)["ListEntries"]), "PROJECT_ACCESS_DENIED")
+    async with desk(house) as where, house.unchanged(where.project_id):
+        for method in CALLS:
+            if method not in MUTATING and method.name not in {"GetLock", "GetFreeze"}:
+                await house.olga.call(where.requests()[method.name])
+    eve = house.caller("eve")
+    await refused(eve.call(forms(where.project_id)["ListEntries"]), "PROJECT_ACCESS_DENIED")

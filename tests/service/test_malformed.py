@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 
 from coreason.foundry.v1 import draft_pb2, project_pb2
-from tests.service.house import UNARY, House, names, path
+from tests.service.house import CALLS, UNARY, House, names, path
 from tests.service.refusals import refused
 from tests.support import PATIENCE_S
 
@@ -27,16 +27,16 @@ NO_PROTOBUF = {
 }
 
 
-@pytest.mark.parametrize("method", UNARY, ids=names(UNARY))
+@pytest.mark.parametrize("method", CALLS, ids=names(CALLS))
 async def test_bytes_that_are_no_protobuf_are_malformed(house: House, method: MethodDescriptor) -> None:
     """Named after the message that was expected; the same channel serves the next call."""
     caller = house.caller("alice")
     for data in NO_PROTOBUF.values():
-        await refused(caller.send(path(method), data), "MALFORMED_MESSAGE", message_type=method.input_type.full_name)
+        await refused(caller.knock(method, data), "MALFORMED_MESSAGE", message_type=method.input_type.full_name)
     await caller.call(project_pb2.ListProjectsRequest())
 
 
-STRINGS = [method for method in UNARY if any(f.type == FieldDescriptor.TYPE_STRING for f in method.input_type.fields)]
+STRINGS = [method for method in CALLS if any(f.type == FieldDescriptor.TYPE_STRING for f in method.input_type.fields)]
 
 
 @pytest.mark.parametrize("method", STRINGS, ids=names(STRINGS))
@@ -45,7 +45,7 @@ async def test_text_that_is_no_utf8_is_malformed(house: House, method: MethodDes
     for field in method.input_type.fields:
         for text in (b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\x80") * (field.type == FieldDescriptor.TYPE_STRING):
             data = bytes([field.number << 3 | 2, len(text)]) + text
-            await refused(house.caller("alice").send(path(method), data), "MALFORMED_MESSAGE")
+            await refused(house.caller("alice").knock(method, data), "MALFORMED_MESSAGE")
 
 
 async def test_a_message_over_4_mib_is_refused_with_details(house: House) -> None:

@@ -11,7 +11,15 @@ import pytest
 import pytest_asyncio
 from google.protobuf.message import Message
 
-from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2
+from coreason.foundry.v1 import (
+    audit_pb2,
+    comment_pb2,
+    draft_pb2,
+    lock_pb2,
+    project_pb2,
+    run_pb2,
+    session_pb2,
+)
 from tests.service.house import UNARY, Caller, House
 from tests.service.refusals import blamed, refused
 
@@ -25,6 +33,8 @@ LISTS: Final[dict[str, tuple[type[Any], str]]] = {
     "ListLocks": (lock_pb2.ListLocksRequest, "locks"),
     "ListSessions": (session_pb2.ListSessionsRequest, "sessions"),
     "ListEntries": (audit_pb2.ListEntriesRequest, "entries"),
+    "ListComments": (comment_pb2.ListCommentsRequest, "comments"),
+    "ListRuns": (run_pb2.ListRunsRequest, "runs"),
 }
 #: Filters of each list: other values ask for another list.
 FILTERS: Final[list[tuple[str, dict[str, Any]]]] = [
@@ -37,6 +47,17 @@ FILTERS: Final[list[tuple[str, dict[str, Any]]]] = [
     ("ListEntries", {"after_sequence": 1}),
     ("ListEntries", {"events": ["draft_created"]}),
     ("ListEntries", {"actor": "olga"}),
+    ("ListComments", {"at_version": 1}),
+    ("ListComments", {"thread_id": "01994b7e-0000-7000-8000-000000000005"}),
+    ("ListComments", {"kind": comment_pb2.COMMENT_KIND_TASK}),
+    ("ListComments", {"state": comment_pb2.COMMENT_STATE_OPEN}),
+    ("ListComments", {"field": "a"}),
+    ("ListComments", {"author": "olga"}),
+    ("ListComments", {"assignee": "olga"}),
+    ("ListComments", {"run_id": "01994b7e-0000-7000-8000-000000000006"}),
+    ("ListRuns", {"version_number": 1}),
+    ("ListRuns", {"state": run_pb2.RUN_STATE_RUNNING}),
+    ("ListRuns", {"content_sha256": "0" * 64}),
 ]
 
 
@@ -62,6 +83,11 @@ async def busy(house: House) -> AsyncIterator[str]:
     project_id = [await house.project(**members) for _ in range(5)][-1]
     for version in range(5):
         await house.olga.save(project_id, version, a=f"{version}")
+        await house.olga.call(run_pb2.StartRunRequest(project_id=project_id))
+        task: dict[str, Any] = {"kind": comment_pb2.COMMENT_KIND_TASK, "assignee": "olga"}
+        anchor = comment_pb2.Anchor(version_number=1, field="a")
+        said = comment_pb2.CreateCommentRequest(project_id=project_id, text=f"{version}", anchor=anchor, **task)
+        await house.olga.call(said)
     async with contextlib.AsyncExitStack() as stack:
         sessions = [await stack.enter_async_context(house.olga.session(project_id)) for _ in range(5)]
         for session, field in zip(sessions, "edcba", strict=True):
@@ -73,6 +99,17 @@ async def test_every_list_is_here() -> None:
     """By their requests: whatever has a page size."""
     paged = {method.name for method in UNARY if "page_size" in method.input_type.fields_by_name}
     assert paged == LISTS.keys()
+
+
+async def test_every_filter_is_here() -> None:
+    """What a list takes beside its project and its page."""
+    of_each = {
+        (name, field.name)
+        for name, (request, _) in LISTS.items()
+        for field in request.DESCRIPTOR.fields
+        if field.name not in {"project_id", "page_size", "page_token"}
+    }
+    assert of_each == {(name, filtered) for name, filters in FILTERS for filtered in filters}
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -100,13 +137,15 @@ ORDERS: Final = {
     "ListLocks": lambda lock: lock.field,
     "ListSessions": lambda session: session.open_time.ToNanoseconds(),
     "ListEntries": lambda entry: entry.position.sequence,
+    "ListComments": lambda comment: comment.create_time.ToNanoseconds(),
+    "ListRuns": lambda run: -run.start_time.ToNanoseconds(),
 }
 
 
 @pytest.mark.parametrize("name", LISTS)
 async def test_lists_come_in_their_documented_order(house: House, busy: str, name: str) -> None:
     """Oldest first, by name, or newest first: as the comment of the RPC says."""
-    [whole] = await _pages(house.olga, name, _request(name, busy))
+    [whole] = await _pages(house.olga, name, _request(name, busy, page_size=1000))
     assert whole == sorted(whole, key=ORDERS[name])
 
 

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from coreason.foundry.v1 import lock_pb2, project_pb2, session_pb2
 from tests.service.forms import forms
-from tests.service.house import UNARY, Caller, House
+from tests.service.house import CALLS, Caller, House
 from tests.service.refusals import Refused, refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -38,6 +38,11 @@ class Rule:
     human: bool = False
     reads: bool = False
 
+    @property
+    def least(self) -> str:
+        """The role that a refusal names."""
+        return self.roles[0]
+
 
 READ = Rule("read", ROLES, reads=True)
 EDIT = Rule("edit", (EDITOR, OWNER))
@@ -45,6 +50,10 @@ MANAGE = Rule("manage the project", (OWNER,))
 SET_MEMBERS = Rule("change members", (OWNER,), human=True)
 SET_POLICY = Rule("change the policy", (OWNER,), human=True)
 BREAK = Rule("break a lock", (EDITOR, OWNER), human=True)
+COMMENT = Rule("comment", (EDITOR, OWNER), reads=True)
+RUN = Rule("run", (EDITOR, OWNER))
+FREEZE = Rule("freeze", (OWNER,), human=True)
+REVISE = Rule("start a revision", (EDITOR, OWNER))
 END_OF_ANOTHER = Rule("end another's session", (OWNER,), human=True)
 
 #: As the contract says at each RPC; None: no project is asked for.
@@ -74,6 +83,26 @@ RULES: Final[dict[str, Rule | None]] = {
     "RemoveMember": SET_MEMBERS,
     "BreakLock": BREAK,
     "EndSession": END_OF_ANOTHER,
+    "GetComment": READ,
+    "ListComments": READ,
+    # A comment or a run that is not there tells of nothing but the role; see test_comment_rights.py.
+    "CreateComment": COMMENT,
+    "UpdateComment": COMMENT,
+    "DeleteComment": COMMENT,
+    "ResolveComment": COMMENT,
+    "ReopenComment": COMMENT,
+    "GetRun": READ,
+    "ListRuns": READ,
+    "ReadRunLog": READ,
+    "StartRun": RUN,
+    "AppendRunLog": RUN,
+    "FinishRun": RUN,
+    "CancelRun": RUN,
+    "ExportForAssay": READ,
+    "GetFreeze": READ,
+    "ExportForPublisher": READ,
+    "RequestFreeze": FREEZE,
+    "StartRevision": REVISE,
 }
 
 
@@ -84,7 +113,7 @@ def expected(rule: Rule, role: str, kind: str, access: str) -> tuple[str, dict[s
     if kind == "agent" and (access == "DENY" or (access == "SUGGEST_ONLY" and not rule.reads)):
         return "AGENT_ACCESS_DENIED", {"agent_access": access}
     if role not in rule.roles:
-        return "ROLE_TOO_LOW", {"role": role, "required_role": rule.roles[0]}
+        return "ROLE_TOO_LOW", {"role": role, "required_role": rule.least}
     if rule.human and kind != "human":
         return "HUMAN_REQUIRED", {"action": rule.words, "kind": kind.upper()}
     return None
@@ -107,7 +136,7 @@ async def _outcome(caller: Caller, request: Message) -> Refused | None:
 
 
 async def test_there_is_a_rule_for_every_rpc() -> None:
-    assert {name.partition(" ")[0] for name in RULES} == {method.name for method in UNARY}
+    assert {name.partition(" ")[0] for name in RULES} == {method.name for method in CALLS}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_pb2, types_pb2
 from coreason.foundry.v1.project_pb2 import Policy, Project
+from tests.service.desk import desk
 from tests.service.forms import forms
 from tests.service.house import House
 from tests.service.refusals import blamed, refused
@@ -171,25 +172,27 @@ NEEDS_REASON: Final = [
     "RemoveMember",
     "CreateDraft",
     "RevertDraft",
+    "UpdateComment",
+    "DeleteComment",
+    "ResolveComment",
+    "ReopenComment",
+    "CancelRun",
+    "RequestFreeze",
+    "StartRevision",
 ]
 
 
 @pytest.mark.parametrize("name", NEEDS_REASON)
 async def test_policy_can_require_a_reason(house: House, name: str) -> None:
     """For every change of content, access or state; white space is none."""
-    project_id = await house.project(mia=project_pb2.ROLE_VIEWER)
-    await house.olga.save(project_id, a="1")
-    rule = _update(project_id, "policy.require_reason", policy=Policy(require_reason=True))
-    await house.olga.call(rule)
-    request: Any = forms(project_id, field="b")[name]
-    if name in {"CreateDraft", "RevertDraft"}:
-        request.base_version = 1
-    async with house.unchanged(project_id):
-        await refused(house.olga.call(request), "REASON_REQUIRED")
-        request.reason = " \n\t"
-        await refused(house.olga.call(request), "REASON_REQUIRED")
-    request.reason = "because"
-    await house.olga.call(request)
+    async with desk(house, name, require_reason=True) as where:
+        request: Any = where.requests()[name]
+        async with house.unchanged(where.project_id):
+            await refused(house.olga.call(request), "REASON_REQUIRED")
+            request.reason = " \n\t"
+            await refused(house.olga.call(request), "REASON_REQUIRED")
+        request.reason = "because"
+        await house.olga.call(request)
 
 
 async def test_the_reason_stands_in_the_log(house: House) -> None:

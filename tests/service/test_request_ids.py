@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from coreason.foundry.v1 import draft_pb2, lock_pb2, project_pb2, session_pb2
+from coreason.foundry.v1 import draft_pb2, lock_pb2, project_pb2, run_pb2, session_pb2
 from tests.service.clocks import LateClock
-from tests.service.forms import forms
+from tests.service.desk import desk
 from tests.service.house import MUTATING, House, housed
 from tests.service.refusals import refused
 from tests.service.saves import changes_of, save_of
@@ -24,37 +22,6 @@ from tests.support import running_server
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REPEATABLE: Final = [method.name for method in MUTATING if "request_id" in method.input_type.fields_by_name]
-
-
-@dataclass(frozen=True)
-class Desk:
-    """A project where every RPC finds what it needs, once."""
-
-    project_id: str
-    session_id: str
-    fencing_token: int
-
-    def request(self, name: str) -> Any:
-        """A request that does something, with a new id."""
-        field = "notes" if name in {"CreateDraft", "RevertDraft"} else "locked"
-        request: Any = forms(
-            self.project_id, session_id=self.session_id, fencing_token=self.fencing_token, field=field
-        )[name]
-        request.request_id = str(uuid.uuid4())
-        if name in {"CreateDraft", "RevertDraft"}:
-            request.base_version = 2
-        return request
-
-
-@contextlib.asynccontextmanager
-async def desk(house: House) -> AsyncIterator[Desk]:
-    """Two versions of ``notes``, a member ``mia``, and a session that holds ``locked``."""
-    project_id = await house.project(mia=project_pb2.ROLE_EDITOR)
-    await house.olga.save(project_id, notes="v1")
-    await house.olga.save(project_id, 1, notes="v2")
-    async with house.olga.session(project_id) as session:
-        lock = await session.acquire("locked")
-        yield Desk(project_id, session.session_id, lock.fencing_token)
 
 
 #: How each request is made another one by the same name.
@@ -70,44 +37,67 @@ OTHERWISE: Final[dict[str, Callable[[Any], object]]] = {
     "ReleaseLock": lambda request: setattr(request, "fencing_token", 2),
     "BreakLock": lambda request: setattr(request, "reason", "another"),
     "EndSession": lambda request: setattr(request, "reason", "another"),
+    "CreateComment": lambda request: setattr(request.anchor, "quote", "v"),
+    "UpdateComment": lambda request: setattr(request, "text", "another"),
+    "DeleteComment": lambda request: setattr(request, "reason", "another"),
+    "ResolveComment": lambda request: setattr(request, "reason", "another"),
+    "ReopenComment": lambda request: setattr(request, "reason", "another"),
+    "StartRun": lambda request: setattr(request, "attempt", 2),
+    "FinishRun": lambda request: setattr(request, "state", run_pb2.RUN_STATE_FAILED),
+    "CancelRun": lambda request: setattr(request, "reason", "another"),
+    "RequestFreeze": lambda request: setattr(request, "reason", "another"),
+    "StartRevision": lambda request: setattr(request, "name", "Another agent"),
 }
+#: They make something new, for everybody their own.
+MAKING: Final = {"CreateProject", "CreateComment", "StartRun", "StartRevision"}
+#: After these nothing is saved any more.
+CLOSING: Final = {"ArchiveProject", "RequestFreeze", "StartRevision"}
 
 
 async def test_every_repeatable_rpc_is_here() -> None:
-    """AcquireLock and RenewLock need no id: they are idempotent for the session."""
+    """AcquireLock and RenewLock are idempotent for the session, lines have their numbers, an export changes nothing."""
     assert OTHERWISE.keys() == set(REPEATABLE)
-    assert {method.name for method in MUTATING} - set(REPEATABLE) == {"AcquireLock", "RenewLock"}
+    without_id = {"AcquireLock", "RenewLock", "AppendRunLog", "ExportForAssay", "ExportForPublisher"}
+    assert {method.name for method in MUTATING} - set(REPEATABLE) == without_id
+
+
+async def _said(house: House, request: Any) -> Any:
+    """An answer as it was first given; where an anchor is in the head is told anew."""
+    answer = await house.olga.call(request)
+    if "comment" in answer.DESCRIPTOR.fields_by_name:
+        answer.comment.ClearField("resolved_anchor")
+    return answer
 
 
 @pytest.mark.parametrize("name", REPEATABLE)
 async def test_the_same_command_gets_the_first_answer(house: House, name: str) -> None:
     """And happens once, however often it is asked for, and whatever happened in between."""
-    async with desk(house) as where:
+    async with desk(house, name) as where:
         request = where.request(name)
-        first = await house.olga.call(request)
+        first = await _said(house, request)
         async with house.unchanged(where.project_id):
-            assert await house.olga.call(request) == first
-        if name != "ArchiveProject":
+            assert await _said(house, request) == first
+        if name not in CLOSING:
             await house.olga.save(where.project_id, 2, in_between="x")
         async with house.unchanged(where.project_id):
-            assert await house.olga.call(request) == first
+            assert await _said(house, request) == first
 
 
 @pytest.mark.parametrize("name", REPEATABLE)
 async def test_a_repetition_is_answered_also_when_it_could_not_be_done_now(house: House, name: str) -> None:
     """Whoever lost the answer and asks again is not told that it failed: archived and frozen now, it was done then."""
-    async with desk(house) as where:
+    async with desk(house, name) as where:
         request = where.request(name)
-        first = await house.olga.call(request)
+        first = await _said(house, request)
+        await where.freeze()
         await house.olga.call(project_pb2.ArchiveProjectRequest(project_id=where.project_id))
-        house.set_state(where.project_id, "FROZEN")
         async with house.unchanged(where.project_id):
-            assert await house.olga.call(request) == first
+            assert await _said(house, request) == first
 
 
 @pytest.mark.parametrize("name", REPEATABLE)
 async def test_another_command_under_the_same_id_is_refused(house: House, name: str) -> None:
-    async with desk(house) as where:
+    async with desk(house, name) as where:
         request = where.request(name)
         await house.olga.call(request)
         OTHERWISE[name](request)
@@ -115,22 +105,35 @@ async def test_another_command_under_the_same_id_is_refused(house: House, name: 
             await refused(house.olga.call(request), "REQUEST_ID_REUSED", request_id=request.request_id)
 
 
+#: What the other one is told whose call cannot be done once more.
+TO_THE_OTHER: Final = {
+    "RemoveMember": "RESOURCE_NOT_FOUND",
+    "EndSession": "RESOURCE_NOT_FOUND",
+    "BreakLock": "LOCK_LOST",
+    "ReleaseLock": "SESSION_CLOSED",
+    "CreateDraft": "STALE_VERSION",
+    "RevertDraft": "STALE_VERSION",
+    "UpdateComment": "NOT_YOURS",
+    "FinishRun": "NOT_YOURS",
+    "CancelRun": "RUN_FINISHED",
+    "RequestFreeze": "PROJECT_FROZEN",
+}
+
+
 @pytest.mark.parametrize("name", REPEATABLE)
 async def test_ids_of_different_principals_never_meet(house: House, name: str) -> None:
     """The other one's call is a new one: it gets its own answer, or its own refusal."""
-    async with desk(house) as where:
+    async with desk(house, name) as where:
         another_owner = project_pb2.SetMemberRequest(
             project_id=where.project_id, subject="omar", role=project_pb2.ROLE_OWNER
         )
         await house.olga.call(another_owner)
         request = where.request(name)
         first = await house.olga.call(request)
-        reason = {"RemoveMember": "RESOURCE_NOT_FOUND", "EndSession": "RESOURCE_NOT_FOUND", "BreakLock": "LOCK_LOST"}
-        reason |= {"ReleaseLock": "SESSION_CLOSED", "CreateDraft": "STALE_VERSION", "RevertDraft": "STALE_VERSION"}
         call = house.caller("omar").call(request)
-        if name in reason:
-            await refused(call, reason[name])
-        elif name == "CreateProject":
+        if name in TO_THE_OTHER:
+            await refused(call, TO_THE_OTHER[name])
+        elif name in MAKING:
             assert await call != first
         else:
             await call  # the same state, reached by somebody else

@@ -1,6 +1,7 @@
 """Of several things that are wrong with a save, the first of the documented order is told.
 
 Permission, frozen, lock, stale base, invalid content, no change: each request below is wrong in every way that is left.
+Content is closed by a review here, because a freeze is for ever; both are told as PROJECT_FROZEN.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ async def _close(house: House, project_id: str, *, archive: bool) -> None:
     if archive:
         await house.olga.call(project_pb2.ArchiveProjectRequest(project_id=project_id))
     else:
-        house.set_state(project_id, "FROZEN")
+        house.put_in_review(project_id)
 
 
 async def _reopen(house: House, project_id: str) -> None:
-    house.set_state(project_id, "ACTIVE")
+    house.put_in_review(project_id, back=True)
     await house.olga.call(project_pb2.UnarchiveProjectRequest(project_id=project_id))
 
 
@@ -40,10 +41,10 @@ async def test_the_order_of_refusals_without_a_session(house: House) -> None:
     wrong = save_of(project_id, {"notes": "v1", "topology": "{"}, base_version=1)
     async with house.olga.session(project_id) as session:
         lock = await session.acquire("notes")
-        house.set_state(project_id, "FROZEN")
+        house.put_in_review(project_id)
         await refused(house.caller("vera").call(wrong), "ROLE_TOO_LOW")
         await refused(bob.call(wrong), "PROJECT_FROZEN")
-        house.set_state(project_id, "ACTIVE")
+        house.put_in_review(project_id, back=True)
         await refused(bob.call(wrong), "LOCK_HELD", field="notes")
         await lock.release()
     await _from_stale_on(house, bob, wrong)
@@ -87,9 +88,9 @@ async def test_a_session_that_is_over_comes_before_its_locks(house: House) -> No
     wrong = save_of(project_id, {"topology": "{"}, base_version=1, session_id="01994b7e-0000-7000-8000-000000000002")
     async with house.unchanged(project_id):
         await refused(house.olga.call(wrong), "SESSION_CLOSED")
-        house.set_state(project_id, "FROZEN")
+        house.put_in_review(project_id)
         await refused(house.olga.call(wrong), "PROJECT_FROZEN")
-        house.set_state(project_id, "ACTIVE")
+        house.put_in_review(project_id, back=True)
 
 
 async def test_a_revert_is_refused_in_the_same_order(house: House) -> None:
@@ -97,10 +98,10 @@ async def test_a_revert_is_refused_in_the_same_order(house: House) -> None:
     wrong = draft_pb2.RevertDraftRequest(project_id=project_id, version_number=1, base_version=1)
     async with house.olga.session(project_id) as session:
         lock = await session.acquire("topology")
-        house.set_state(project_id, "FROZEN")
+        house.put_in_review(project_id)
         await refused(house.caller("vera").call(wrong), "ROLE_TOO_LOW")
         await refused(bob.call(wrong), "PROJECT_FROZEN")
-        house.set_state(project_id, "ACTIVE")
+        house.put_in_review(project_id, back=True)
         await refused(bob.call(wrong), "LOCK_HELD", field="topology")
         await lock.release()
     await refused(bob.call(wrong), "STALE_VERSION")

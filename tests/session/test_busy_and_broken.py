@@ -20,6 +20,7 @@ from foundry import app
 from foundry.client import Foundry
 from foundry.coordination.memory import MemoryEventBus
 from foundry.domain.entry import Entry, Event
+from foundry.domain.events import Committed
 from foundry.managers import hub
 from foundry.store import lane
 from tests.session.conftest import with_settings
@@ -32,8 +33,8 @@ class LossyBus(MemoryEventBus):
 
     losing: ClassVar[frozenset[Event]] = frozenset()
 
-    def publish(self, entries: Sequence[Entry]) -> None:
-        super().publish([entry for entry in entries if entry.new.event not in self.losing])
+    def publish(self, news: Sequence[Committed]) -> None:
+        super().publish([item for item in news if not isinstance(item, Entry) or item.new.event not in self.losing])
 
 
 @pytest.fixture(autouse=True)

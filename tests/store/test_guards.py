@@ -6,12 +6,15 @@ is refused here is refused by the named guard alone, and each attack is also sho
 
 from __future__ import annotations
 
+import importlib
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from foundry.store.guards import SQLITE_GUARDS
+from tests.store.attacks_on_releases import ATTACKS_ON_COMMENTS, ATTACKS_ON_RELEASES, spelt_out
 
 #: Every guard with attacks that it alone refuses.
 ATTACKS: dict[str, list[str]] = {
@@ -49,7 +52,7 @@ ATTACKS: dict[str, list[str]] = {
         (
             "INSERT OR REPLACE INTO lock_grant"
             " SELECT project_id, field, fence, lock_id, session_id, 'mallory', sequence FROM lock_grant"
-            " WHERE field = 'system_prompt' AND fence = 1"
+            " WHERE field = 'system_prompt' AND fence = 1 AND project_id = @open"
         ),
     ],
     "draft_no_update": ["UPDATE draft SET message = 'nothing to see here' WHERE version_number = 1"],
@@ -58,7 +61,7 @@ ATTACKS: dict[str, list[str]] = {
         (
             "INSERT OR REPLACE INTO draft SELECT project_id, version_number, 'x', parent_version, origin,"
             " source_version, author, 'mallory', session_id, create_time_us, message, content_sha256, sequence"
-            " FROM draft WHERE version_number = 1"
+            " FROM draft WHERE version_number = 1 AND project_id = @open"
         ),
         (
             "INSERT INTO draft SELECT project_id, version_number + 2, 'x', version_number + 1, origin, source_version,"
@@ -71,7 +74,7 @@ ATTACKS: dict[str, list[str]] = {
         (
             "INSERT OR REPLACE INTO draft SELECT project_id, 4, draft_id, 3, origin, source_version,"
             " author, 'mallory', session_id, create_time_us, message, content_sha256, sequence FROM draft"
-            " WHERE version_number = 1"
+            " WHERE version_number = 1 AND project_id = @open"
         ),
     ],
     "draft_change_no_update": ["UPDATE draft_change SET after_sha256 = zeroblob(32)"],
@@ -109,7 +112,11 @@ ATTACKS: dict[str, list[str]] = {
         "UPDATE OR REPLACE field SET name = 'topology' WHERE name = 'system_prompt'",
         "UPDATE field SET name = 'hidden' WHERE name = 'topology'",
     ],
+    **ATTACKS_ON_COMMENTS,
+    **ATTACKS_ON_RELEASES,
 }
+#: What is attacked in tests of its own.
+ATTACKED_BELOW = {"draft_change_under_lock", "draft_change_no_replace"}
 PAIRS = [
     pytest.param(guard, sql, id=f"{guard}-{number}") for guard in ATTACKS for number, sql in enumerate(ATTACKS[guard])
 ]
@@ -151,23 +158,36 @@ def saving(plain: sqlite3.Connection) -> sqlite3.Connection:
     return plain
 
 
+def prepared(connection: sqlite3.Connection, sql: str) -> str:
+    """Run all statements of an attack but the last, which nothing forbids; returns that one."""
+    *before, attack = spelt_out(sql).split(";")
+    for statement in before:
+        assert connection.execute(statement).rowcount > 0
+    return attack
+
+
 def everything(connection: sqlite3.Connection) -> list[Any]:
     """All rows of all tables."""
     return list(connection.iterdump())
 
 
 def test_every_guard_is_attacked() -> None:
-    """A guard without an attack is a guess."""
-    assert {*ATTACKS, "draft_change_under_lock", "draft_change_no_replace"} == SQLITE_GUARDS.keys()
+    """A guard without an attack is a guess. The attacks stand here and in the other files of this name."""
+    files = [
+        importlib.import_module(f"tests.store.{file.stem}") for file in Path(__file__).parent.glob("test_guards_*.py")
+    ]
+    attacked = {*ATTACKS, *ATTACKED_BELOW}.union(*(file.ATTACKS for file in files))
+    assert attacked == SQLITE_GUARDS.keys()
 
 
 @pytest.mark.parametrize(("guard", "sql"), PAIRS)
 def test_an_attack_is_refused(plain: sqlite3.Connection, guard: str, sql: str) -> None:
     """The statement fails with the sentence of its guard, and no row is another."""
+    attack = prepared(plain, sql)
     before = everything(plain)
     sentence = SQLITE_GUARDS[guard].split("ABORT, '")[1].split("'")[0]
     with pytest.raises(sqlite3.IntegrityError, match=sentence):
-        plain.execute(sql)
+        plain.execute(attack)
     assert everything(plain) == before
 
 
@@ -175,7 +195,7 @@ def test_an_attack_is_refused(plain: sqlite3.Connection, guard: str, sql: str) -
 def test_without_its_guard_it_succeeds(plain: sqlite3.Connection, guard: str, sql: str) -> None:
     """Nothing else would have stopped it: each guard is needed, and each attack is a real one."""
     plain.execute(f"DROP TRIGGER {guard}")
-    assert plain.execute(sql).rowcount > 0
+    assert plain.execute(prepared(plain, sql)).rowcount > 0
 
 
 @pytest.mark.parametrize("values", CHANGES.values(), ids=CHANGES)
@@ -217,3 +237,25 @@ def test_the_guards_let_the_server_work(plain: sqlite3.Connection) -> None:
         assert plain.execute(sql).rowcount == 1
     again = "INSERT OR IGNORE INTO content SELECT project_id, sha256, data FROM content"
     assert plain.execute(again).rowcount == 0
+
+
+def test_the_guards_let_comments_change(plain: sqlite3.Connection) -> None:
+    """What may change in a comment that is there, one revision after the other, and a new text beside the earlier."""
+    for sql in (
+        "UPDATE comment SET state = 'DONE', assignee = '', revision = revision + 1 WHERE @task",
+        "UPDATE comment SET text_revision = 3, edit_time_us = 9, revision = revision + 1 WHERE @task",
+        "UPDATE comment SET delete_time_us = 9, revision = revision + 1 WHERE @task",
+        "INSERT INTO comment_text SELECT project_id, comment_id, 3, 'More.' FROM comment WHERE @task",
+    ):
+        assert plain.execute(spelt_out(sql)).rowcount == 1
+
+
+def test_a_frozen_project_still_has_a_log(plain: sqlite3.Connection) -> None:
+    """Exports, sessions, members and the archive go on: entries are written and the head follows them."""
+    entry = (
+        "INSERT INTO log_entry SELECT log, max(sequence) + 1, event, 'alice', leaf, zeroblob(32), entry FROM log_entry"
+        " WHERE log = @frozen"
+    )
+    moved = "UPDATE head SET last_sequence = last_sequence + 1, tail = zeroblob(32) WHERE log = @frozen"
+    for sql in (entry, moved):
+        assert plain.execute(spelt_out(sql)).rowcount == 1

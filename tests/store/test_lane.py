@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from foundry.domain.entry import INSTANCE_LOG, Entry, Event
+from foundry.domain.entry import INSTANCE_LOG, Event
 from foundry.domain.errors import NotFound, Unavailable
+from foundry.domain.events import Committed
 from foundry.domain.project import Member, Project, Role
 from foundry.store.lane import BATCH_MAX, WAITING_MAX, WriteLane
 from foundry.store.needs import Needs
@@ -119,8 +120,8 @@ async def test_a_failing_receiver_costs_no_caller_its_answer(tmp_path: Path) -> 
     async with opened(tmp_path) as workspace:
         heard: list[int] = []
 
-        def deaf(entries: list[Entry]) -> None:
-            heard.append(len(entries))
+        def deaf(news: list[Committed]) -> None:
+            heard.append(len(news))
             raise ConnectionError
 
         await workspace.lane.stop()

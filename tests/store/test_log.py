@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from pathlib import Path
@@ -19,6 +18,7 @@ from foundry.store.database import Database
 from foundry.store.entries import EntryRepository
 from foundry.store.log import NO_LEAF, chain, iso_time, leaf_hash, parse, parse_time_us, seal
 from tests.store.manual_clock import ManualClock
+from tests.store.stored_logs import Stored, stored_logs, verify
 
 PRINCIPALS = st.builds(
     Principal,
@@ -46,68 +46,55 @@ ENTRIES = st.builds(
 
 
 @pytest.fixture
-def stored(plain: sqlite3.Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """Rows of every log: sequence, prev, leaf, entry, salt, text."""
-    rows = plain.execute(
-        "SELECT e.log, e.sequence, e.prev, e.leaf, e.entry, t.salt, t.text FROM log_entry e"
-        " LEFT JOIN log_text t ON t.log = e.log AND t.sequence = e.sequence ORDER BY e.log, e.sequence"
-    )
-    logs: dict[str, list[tuple[Any, ...]]] = {}
-    for log, *row in rows:
-        logs.setdefault(log, []).append(tuple(row))
-    return logs
+def stored(plain: sqlite3.Connection) -> dict[str, list[Stored]]:
+    """The entries of every log of a whole history."""
+    return stored_logs(plain)
 
 
-def verify(rows: list[tuple[Any, ...]], log: str) -> None:
-    """What an outsider checks with SHA-256 and RFC 8785 alone."""
-    prev, time = bytes(32), ""
-    for number, (sequence, stored_prev, leaf, entry, salt, text) in enumerate(rows, 1):
-        record = json.loads(entry)
-        assert entry == rfc8785.dumps(record)
-        assert leaf == hashlib.sha256(b"\x00" + entry).digest()
-        assert (sequence, stored_prev, record["seq"], record["prev"]) == (number, prev, number, prev.hex())
-        assert (record["log"], record["v"]) == (log, 1)
-        assert record["time"] >= time
-        if text is not None:
-            assert record["text"] == "sha256:" + hashlib.sha256(b"\x02" + salt + text).hexdigest()
-            assert len(salt) == 32
-        prev, time = leaf, record["time"]
-
-
-def test_every_log_verifies_from_its_bytes(stored: dict[str, list[tuple[Any, ...]]]) -> None:
+def test_every_log_verifies_from_its_bytes(stored: dict[str, list[Stored]]) -> None:
     """Canonical bytes, leaf hashes, predecessors, positions, times and commitments of a whole history."""
-    assert len(stored) == 2
+    assert len(stored) == 4
     for log, rows in stored.items():
         verify(rows, log)
 
 
-def test_every_event_is_in_the_history(stored: dict[str, list[tuple[Any, ...]]]) -> None:
+def test_every_event_is_in_the_history(stored: dict[str, list[Stored]]) -> None:
     """The logs above show each event of the closed table, so the checks here miss none."""
     events = {json.loads(row[3])["event"] for rows in stored.values() for row in rows}
     assert events == {event.value for event in Event}
 
 
-def test_the_logs_begin_with_their_rules(stored: dict[str, list[tuple[Any, ...]]]) -> None:
-    """Genesis first, everywhere; the instance's log then tells of the migration and of each new project."""
+def test_the_logs_begin_with_their_rules(stored: dict[str, list[Stored]]) -> None:
+    """Genesis first, everywhere; the instance's log then tells of the migration and of each new project.
+
+    The log of a revision goes on with the import of its first version.
+    """
     events = {log: [json.loads(row[3])["event"] for row in rows] for log, rows in stored.items()}
-    assert events[INSTANCE_LOG] == ["log_genesis", "migration_applied", "project_created", "authentication_failed"]
-    (project,) = events.keys() - {INSTANCE_LOG}
-    assert events[project][:3] == ["log_genesis", "project_created", "member_set"]
+    of_instance = ["log_genesis", "migration_applied", *["project_created"] * 3, "authentication_failed"]
+    assert events.pop(INSTANCE_LOG) == of_instance
+    assert [found[:3] for found in events.values()] == [["log_genesis", "project_created", "member_set"]] * 3
+    revision = next(found for found in events.values() if "revision_started" not in found and len(found) < 20)
+    assert [event for event in revision[3:] if not event.startswith("lock_")] == [
+        "session_opened",
+        "draft_created",
+        "session_closed",
+    ]
     rules = [json.loads(rows[0][3])["data"] for rows in stored.values()]
-    assert rules[0] == rules[1]
+    assert rules == [rules[0]] * 4
     assert rules[0].items() >= {"format": 1, "hash": "sha256", "canonical": "rfc8785"}.items()
 
 
-def test_free_text_stands_beside_the_chain(stored: dict[str, list[tuple[Any, ...]]]) -> None:
+def test_free_text_stands_beside_the_chain(stored: dict[str, list[Stored]]) -> None:
     """Names, reasons and messages are in no chained byte: what must be forgotten later can be."""
     chained = b"".join(row[3] for rows in stored.values() for row in rows)
     texts = b"".join(row[5] or b"" for rows in stored.values() for row in rows)
-    for words in (b"Alice A.", b"because", b"why not", b"Renamed", b"Oncology"):
+    said = (b"Alice A.", b"because", b"why not", b"Renamed", b"Oncology", b"It is time.", b"Next year", b"pytest 9")
+    for words in said:
         assert words not in chained
         assert words in texts
 
 
-def test_salts_are_fresh(stored: dict[str, list[tuple[Any, ...]]]) -> None:
+def test_salts_are_fresh(stored: dict[str, list[Stored]]) -> None:
     """Equal texts get different commitments: nobody can guess a redacted text by hashing."""
     commitments = [json.loads(row[3])["text"] for rows in stored.values() for row in rows if row[5]]
     assert len(set(commitments)) == len(commitments) > 5
@@ -119,10 +106,10 @@ def test_salts_are_fresh(stored: dict[str, list[tuple[Any, ...]]]) -> None:
 
 async def test_redacted_text_breaks_nothing(data_dir: Path, plain: sqlite3.Connection) -> None:
     """All text deleted: the chain verifies, the server starts, and every entry can be read, without its words."""
-    (project_id,) = plain.execute("SELECT project_id FROM project").fetchone()
+    logs = [log for (log,) in plain.execute("SELECT log FROM head")]
     assert plain.execute("DELETE FROM log_text").rowcount > 5
     database = Database(data_dir, ManualClock())
-    for log in (INSTANCE_LOG, project_id):
+    for log in logs:
         rows = plain.execute(
             "SELECT sequence, prev, leaf, entry, NULL, NULL FROM log_entry WHERE log = ? ORDER BY sequence", (log,)
         )

@@ -52,7 +52,7 @@ async def test_what_is_discarded_leaves_nothing(workspace: Workspace, tmp_path: 
         unit.record(workspace.committed[-1].new)
         note(unit)
         unit.discard()
-        assert (unit.last_sequence(), unit.entries) == (stands_at, [])
+        assert (unit.last_sequence(), unit.news) == (stands_at, [])
         return stands_at
 
     await workspace.lane.submit(Needs(project_id, instance_log=True), decide)

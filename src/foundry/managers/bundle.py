@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from foundry.domain.release import Freeze
     from foundry.domain.run import Run
     from foundry.managers.workers import Workers
-    from foundry.settings import Limits
     from foundry.store.entries import StoredEntry
     from foundry.store.lane import WriteLane
     from foundry.store.repositories import Repositories
@@ -47,6 +46,8 @@ _AT_ONCE: Final = 2
 #: Rows read in one go: a few milliseconds.
 _ROWS: Final = 200
 _PIECE_BYTES: Final = 256 * 1024
+#: Content up to this comes as a payload too. No setting: one release is the same bundle on any server.
+_PAYLOAD_CONTENT_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,10 @@ class Bundle:
 class Bundler:
     """Makes bundles."""
 
-    def __init__(self, lane: WriteLane, store: Repositories, workers: Workers, *, limits: Limits) -> None:
+    def __init__(self, lane: WriteLane, store: Repositories, workers: Workers) -> None:
         self._lane = lane
         self._store = store
         self._workers = workers
-        self._limits = limits
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def export(self, caller: Caller, project_id: str) -> AsyncGenerator[Bundle | bytes, None]:
@@ -170,7 +170,7 @@ class Bundler:
         ]
         files += [self._field(freeze.project_id, digest) for digest in released]
         size = sum(digest.size for digest in released)
-        if size <= self._limits.assay_bytes_max:
+        if size <= _PAYLOAD_CONTENT_BYTES_MAX:
             values = [FieldValue(digest, await self._content(freeze.project_id, digest)) for digest in released]
             files.append(_of("payload/agent.json", await self._workers.run(size, agent_payload, draft, values)))
         files.append(await _derived("comments.jsonl", lambda: self._comments(freeze.project_id)))

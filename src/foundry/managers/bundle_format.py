@@ -22,7 +22,7 @@ hex, times are RFC 3339 in UTC.
 | `release.json` | the release statement; its hash is the fingerprint |
 | `content.json` | the manifest of the released version; its hash is the content hash of the version |
 | `content/` | every field of that version, byte for byte, by name; without `scratchpad` |
-| `payload/agent.json` | the version as a test harness gets it; absent when the content is over its limit |
+| `payload/agent.json` | the version as a test harness gets it; absent when the content is over 8 MiB |
 | `history/versions.jsonl` | every version: author, session, lock, fencing token, hashes before and after |
 | `audit/log.jsonl` | the log up to the entry `project_frozen`, each line the canonical bytes that are chained |
 | `audit/texts.jsonl` | free text of entries with its salt, unless redacted |

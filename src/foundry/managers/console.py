@@ -128,6 +128,8 @@ class Console:
         if not isinstance(news, Entry):
             event = self._encode(RunLogEvent(news.run_id, news.lines))
             self._pieces[news.run_id, news.first] = event, news.first + len(news.lines)
+            for follower in followers:  # the bus may have lost the start of the run
+                follower.next_lines.setdefault(news.run_id, 1)
             self._soon(project_id, news.run_id)
         elif news.new.event is Event.RUN_STARTED:
             for follower in followers:

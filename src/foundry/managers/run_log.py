@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from foundry.content import load_lines
 from foundry.domain.entry import Entry, Event
-from foundry.domain.errors import GoingAway, NotFound, ProjectAccessDenied, SessionEnded, Unauthenticated
+from foundry.domain.errors import (
+    AgentAccessDenied,
+    GoingAway,
+    NotFound,
+    ProjectAccessDenied,
+    SessionEnded,
+    Unauthenticated,
+)
 from foundry.domain.run import LogLine, Run, RunState
 from foundry.managers.access import readable
 
@@ -66,8 +73,8 @@ class RunLogReader:
 
         Raises:
             NotFound: No such run.
-            GoingAway, Unauthenticated, SessionEnded: While following: the server leaves, the token expired, the caller
-                may no longer read the project.
+            Unauthenticated, SessionEnded: The token expired, or the caller may no longer read the project.
+            GoingAway: While following: the server leaves.
         """
         await readable(self._projects, caller, project_id)
         run = await self._known(project_id, run_id)
@@ -82,6 +89,8 @@ class RunLogReader:
                     line += len(lines)
                     begins = False
                     yield lines
+                    # However slowly somebody reads: what they lost the right to they get no more of.
+                    await self._check_right(caller, project_id)
                 if not follow or run.state is not RunState.RUNNING or 0 < to_line < line:
                     yield run
                     return
@@ -125,11 +134,16 @@ class RunLogReader:
             raise Unauthenticated("TOKEN_EXPIRED", "the call's token expired") from None
         if self._draining:
             raise GoingAway(self._drain_s)
+        await self._check_right(caller, project_id)
+        await asyncio.sleep(_LINGER_S)
+
+    async def _check_right(self, caller: Caller, project_id: str) -> None:
+        if 0 < caller.token_expire_time_us <= self._clock.now_us():
+            raise Unauthenticated("TOKEN_EXPIRED", "the call's token expired")
         try:
             await readable(self._projects, caller, project_id)
-        except ProjectAccessDenied:
+        except (ProjectAccessDenied, AgentAccessDenied):
             raise SessionEnded("ACCESS_LOST", "you may no longer read this project") from None
-        await asyncio.sleep(_LINGER_S)
 
     # --- the server ---
 

@@ -48,6 +48,8 @@ Command = session_pb2.ProjectSessionRequest
 
 #: Runs whose lines a client may say it has seen.
 _RESUMED_RUNS_MAX = 100
+#: Behind every line there can be; the one after it is still a 64-bit number.
+_SEEN_LINE_MAX = 2**63 - 2
 #: How long a stream that ends may take to deliver its last events to a client that reads.
 _FAREWELL_S = 1.0
 
@@ -348,7 +350,7 @@ def _seen_lines(runs: Sequence[session_command_pb2.RunPosition]) -> dict[str, in
         raise InvalidArgument("open.resume.runs", f"at most {_RESUMED_RUNS_MAX}")
     if any(run.line < 0 for run in runs):
         raise InvalidArgument("open.resume.runs.line", "from 0")
-    return {run.run_id: run.line for run in runs}
+    return {run.run_id: min(run.line, _SEEN_LINE_MAX) for run in runs}
 
 
 def _done() -> Reply:

@@ -1,0 +1,240 @@
+"""The console lane below the edge: what is encoded once, who is woken when, and what is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from foundry.domain.events import RunLogEvent, SessionEvent
+from foundry.domain.run import LogLine, Run, RunState
+from foundry.managers.console import Console, Follower
+from foundry.managers.runs import WantedRun
+from tests.managers.conftest import OwnedTimeLoop
+from tests.managers.workspace import ALICE, Workspace, opened
+
+ALL = 1_000_000
+
+
+@dataclass
+class Lane:
+    """A console over a real store, with followers that count how often they are woken.
+
+    Attributes:
+        encoded: The events that were encoded, in order.
+        woken: How often each follower was woken since it came, by its number.
+    """
+
+    workspace: Workspace
+    project_id: str
+    encoded: list[RunLogEvent] = field(default_factory=list)
+    woken: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.console = Console(self.workspace.store.runs, self._encode)
+        self.console.follow(self.workspace.bus)
+
+    def _encode(self, event: SessionEvent) -> bytes:
+        assert isinstance(event, RunLogEvent)
+        self.encoded.append(event)
+        numbers = f"{event.lines[0].number}-{event.lines[-1].number}" if event.lines else "end"
+        return f"[{event.run_id[-4:]} {numbers}]".encode()
+
+    async def follower(self, **seen: int) -> Follower:
+        """Somebody who follows, and has taken what there was."""
+        at = len(self.woken)
+        self.woken.append(0)
+
+        def wake() -> None:
+            self.woken[at] += 1
+
+        follower = await self.console.attach(self.project_id, seen, wake)
+        self.woken[at] = 0
+        return follower
+
+    async def run(self) -> Run:
+        """A new run."""
+        return (await self.workspace.runs.start(ALICE, self.project_id, WantedRun())).run
+
+    async def append(self, run: Run, first: int, count: int = 1, *, text: str = "") -> None:
+        """Append lines, and let everybody be told who is to be told now."""
+        lines = [LogLine(number, text) for number in range(first, first + count)]
+        await self.workspace.runs.append(ALICE, self.project_id, run.run_id, lines)
+        await _now().advance(0)
+
+    async def finish(self, run: Run) -> None:
+        """Finish a run, and let everybody be told who is to be told now."""
+        await self.workspace.runs.finish(ALICE, self.project_id, run.run_id, RunState.PASSED)
+        await _now().advance(0)
+
+
+def _now() -> OwnedTimeLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, OwnedTimeLoop)
+    return loop
+
+
+async def _seen(follower: Follower, run: Run) -> str:
+    """All that waits for a follower of one run, without the name of the run."""
+    return (await follower.take(ALL)).decode().replace(f"{run.run_id[-4:]} ", "")
+
+
+@pytest.fixture
+async def lane(tmp_path: Path) -> AsyncIterator[Lane]:
+    async with opened(tmp_path / "data") as workspace:
+        project_id = await workspace.project()
+        await workspace.save_unary(project_id, 0, {"system_prompt": "one"})
+        yield Lane(workspace, project_id)
+
+
+async def test_what_was_just_stored_is_encoded_once_for_everybody(lane: Lane) -> None:
+    """However many follow; with nobody there, it is not encoded at all."""
+    run = await lane.run()
+    await lane.append(run, 1)
+    assert lane.encoded == []
+    followers = [await lane.follower() for _ in range(20)]
+    assert {await _seen(follower, run) for follower in followers} == {"[1-1]"}
+    await lane.append(run, 2, 3)
+    await _now().advance(1)
+    assert {await _seen(follower, run) for follower in followers} == {"[2-4]"}
+    assert [event.lines[0].number for event in lane.encoded] == [1, 2]
+
+
+async def test_who_begins_inside_a_piece_gets_the_rest_of_it(lane: Lane) -> None:
+    """From every line of it, and then the next piece as everybody; behind the end there is nothing yet."""
+    run = await lane.run()
+    await lane.append(run, 1, 3)
+    await lane.append(run, 4, 2)
+    wanted = ["[1-3][4-5]", "[2-3][4-5]", "[3-3][4-5]", "[4-5]", "[5-5]", "", ""]
+    for seen, rest in enumerate(wanted):
+        assert await _seen(await lane.follower(**{run.run_id: seen}), run) == rest
+
+
+async def test_a_quiet_console_tells_at_once_and_a_busy_one_lingers(lane: Lane) -> None:
+    """Lines that come one by one are gathered for 25 ms: people see no difference, and it saves a message each."""
+    run, follower = await lane.run(), await lane.follower()
+    await lane.append(run, 1)
+    assert (lane.woken, await _seen(follower, run)) == ([1], "[1-1]")
+    for number in range(2, 6):
+        await lane.append(run, number)
+    await _now().advance(0.0249)
+    assert (lane.woken, await _seen(follower, run)) == ([1], "")
+    await _now().advance(0.0002)
+    assert (lane.woken, await _seen(follower, run)) == ([2], "[2-2][3-3][4-4][5-5]")
+
+
+async def test_the_more_follow_the_longer_a_busy_console_lingers(lane: Lane) -> None:
+    """Telling 600 sessions takes a third of a core at most."""
+    run = await lane.run()
+    followers = [await lane.follower() for _ in range(600)]
+    await lane.append(run, 1)
+    await lane.append(run, 2)
+    await _now().advance(600 * 25e-6 / 0.3 - 0.0001)
+    assert set(lane.woken) == {1}
+    await _now().advance(0.0002)
+    assert set(lane.woken) == {2}
+    assert await _seen(followers[-1], run) == "[1-1][2-2]"
+
+
+async def test_nobody_is_woken_for_what_they_do_not_follow(lane: Lane) -> None:
+    """Neither for runs of another project, nor for those whose end they have seen."""
+    other = Lane(lane.workspace, await lane.workspace.project())
+    await lane.workspace.save_unary(other.project_id, 0, {"system_prompt": "one"})
+    run, elsewhere = await lane.run(), await other.run()
+    follower, stranger = await lane.follower(), await other.follower()
+    assert await stranger.take(ALL) == b""
+    await lane.append(run, 1)
+    await lane.finish(run)
+    await _now().advance(1)
+    assert await _seen(follower, run) == "[1-1][end]"
+    assert (other.woken, stranger.ready) == ([0], {})
+    woken = list(lane.woken)
+    await other.append(elsewhere, 1)
+    await _now().advance(1)
+    assert lane.woken == woken
+    assert (follower.next_lines, follower.ready) == ({}, {})
+
+
+async def test_runs_take_turns_within_a_frame(lane: Lane) -> None:
+    """A piece of each, again and again, until the frame is full; what is left waits for the next one."""
+    runs = [await lane.run() for _ in range(3)]
+    for first in (1, 2, 3):
+        for run in runs:
+            await lane.append(run, first)
+    follower = await lane.follower()
+    names = {run.run_id[-4:]: at for at, run in enumerate(runs)}
+    piece = len(b"[0000 1-1]")
+
+    def turns(frame: bytes) -> list[tuple[int, str]]:
+        pieces = frame.decode().strip("[]").split("][")
+        return [(names[part.split()[0]], part.split()[1]) for part in pieces]
+
+    assert turns(await follower.take(5 * piece)) == [(0, "1-1"), (1, "1-1"), (2, "1-1"), (0, "2-2"), (1, "2-2")]
+    assert turns(await follower.take(1)) == [(2, "2-2")]
+    assert turns(await follower.take(ALL)) == [(0, "3-3"), (1, "3-3"), (2, "3-3")]
+    assert await follower.take(ALL) == b""
+
+
+async def test_the_end_comes_after_the_last_line_however_late(lane: Lane) -> None:
+    """Who was not told in time of lines or end finds both in the store, in their order, and the end once."""
+    run, follower = await lane.run(), await lane.follower()
+    await lane.append(run, 1, 2)
+    await lane.append(run, 3)
+    await lane.finish(run)
+    assert await _seen(follower, run) == "[1-2][3-3][end]"
+    await _now().advance(1)
+    assert await _seen(follower, run) == ""
+    assert [event.finished for event in lane.encoded if event.finished] == [
+        await lane.workspace.store.runs.get(lane.project_id, run.run_id)
+    ]
+
+
+async def test_a_run_is_followed_from_the_moment_it_is_started(lane: Lane) -> None:
+    """Nobody has to come back for it; its lines wake who was there before it."""
+    follower = await lane.follower()
+    run = await lane.run()
+    assert (follower.next_lines, follower.ready) == ({run.run_id: 1}, {})
+    await lane.append(run, 1)
+    assert (lane.woken, await _seen(follower, run)) == ([1], "[1-1]")
+
+
+async def test_who_is_gone_is_forgotten(lane: Lane) -> None:
+    """Not woken, not encoded for; going twice is going once, and the others stay."""
+    run = await lane.run()
+    gone, stays = await lane.follower(), await lane.follower()
+    for _ in range(2):
+        lane.console.detach(gone)
+    await lane.append(run, 1)
+    assert (lane.woken, len(lane.encoded)) == ([0, 1], 1)
+    lane.console.detach(stays)
+    await lane.append(run, 2)
+    await _now().advance(1)
+    assert (lane.woken, len(lane.encoded)) == ([0, 1], 1)
+    again = await lane.follower()
+    assert await _seen(again, run) == "[1-1][2-2]"
+
+
+async def test_the_last_to_go_may_go_while_lines_linger(lane: Lane) -> None:
+    """What was to be told is told to nobody, and whoever comes then is told as ever."""
+    run, follower = await lane.run(), await lane.follower()
+    await lane.append(run, 1)
+    await lane.append(run, 2)
+    lane.console.detach(follower)
+    await _now().advance(1)
+    again = await lane.follower()
+    assert await _seen(again, run) == "[1-1][2-2]"
+    await lane.append(run, 3)
+    assert (lane.woken, await _seen(again, run)) == ([1, 1], "[3-3]")
+
+
+async def test_a_console_larger_than_what_is_kept_at_hand_is_read_all_the_same(lane: Lane) -> None:
+    """What is not at hand any more is in the store; nothing of it is lost."""
+    run = await lane.run()
+    follower = await lane.follower()
+    for first in range(1, 101, 10):
+        await lane.append(run, first, 10, text="x" * 1_000)
+    lane.console._pieces.clear()
+    assert await _seen(follower, run) == "".join(f"[{first}-{first + 9}]" for first in range(1, 101, 10))

@@ -25,7 +25,7 @@ def test_every_receiver_gets_everything_in_the_order_of_the_commits(bus: EventBu
     second: list[Committed] = []
     bus.subscribe(first.append)
     bus.subscribe(second.append)
-    news = [entry(1), lines(1), entry(1, "instance"), lines(3), entry(2), entry(3)]
+    news: list[Committed] = [entry(1), lines(1), entry(1, "instance"), lines(3), entry(2), entry(3)]
     bus.publish(news[:3])
     bus.publish([])
     bus.publish(news[3:])

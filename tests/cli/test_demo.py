@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 from typer.testing import CliRunner
 
 from foundry.cli import app
@@ -18,6 +20,7 @@ from foundry.cli.demo.cast import ALICE, BOB
 from foundry.cli.demo.example import find_example, load_example
 from foundry.cli.demo.play import PLAY_S, Step, Story, expect, play
 from foundry.cli.demo.stage import Stage
+from foundry.cli.demo.story_b import digest_of
 from foundry.cli.demo.transcript import Transcript
 from foundry.cli.output import Output
 from tests.cli.server import child
@@ -81,6 +84,24 @@ async def test_a_wide_terminal_gives_everybody_a_side(tmp_path: Path, width: int
     assert all(len(line) <= width for line in (alice, bob))
 
 
+@pytest.mark.parametrize(("width", "column"), [(80, 11), (160, 91)])
+async def test_what_somebody_sees_is_shown_on_their_side(tmp_path: Path, width: int, column: int) -> None:
+    stage, shown = _stage(tmp_path, width)
+    stage.transcript.exhibit(Text("a console line", no_wrap=True), BOB)
+    (line,) = shown.getvalue().splitlines()
+    assert abs(line.index("a console line") - column) <= 2
+
+
+def test_the_digest_of_a_console_is_computed_as_the_contract_says() -> None:
+    line = {"number": 1, "stream": "LOG_STREAM_STDERR", "text": '\u20ac \x1b"', "partial": True}
+    later = {"number": 2, "stream": "LOG_STREAM_STDOUT", "text": "", "source_time": "2026-11-20T12:30:05.000123Z"}
+    console = (
+        '{"n":1,"partial":true,"stream":"STDERR","text":"\u20ac \\u001b\\""}\n'
+        '{"n":2,"stream":"STDOUT","text":"","us":1795177805000123}\n'
+    )
+    assert digest_of([line, later]) == hashlib.sha256(console.encode()).hexdigest()
+
+
 def test_a_missing_example_is_a_wrong_command_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["demo", "--once", "--example", str(tmp_path)])
     assert result.exit_code == 2
@@ -93,7 +114,7 @@ def test_every_step_of_the_stories_is_observed(tmp_path: Path) -> None:
         code, out, err = demo.end()
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line for line in lines if line.get("observed") is False] == []
-    assert lines[-1] == {"observed": 22, "not_observed": []}
+    assert lines[-1] == {"observed": 35, "not_observed": []}
     assert (code, err) == (0, "")
 
 
@@ -104,13 +125,14 @@ def test_without_once_the_server_goes_on_until_ctrl_c(tmp_path: Path) -> None:
         host, _, port = invitation["target"].rpartition(":")
         socket.create_connection((host, int(port)), timeout=5).close()
         env = {"FOUNDRY_TARGET": invitation["target"], "FOUNDRY_TOKEN": ""}
-        token = CliRunner().invoke(app, ["token", "--data-dir", invitation["data_dir"], "--subject", "sre"])
+        token = CliRunner().invoke(app, ["token", "--data-dir", invitation["data_dir"], "--subject", "alice"])
         joined = CliRunner().invoke(
             app,
             ["--json", "project", "get", invitation["project_id"]],
             env={**env, "FOUNDRY_TOKEN": token.stdout.strip()},
         )
-        assert json.loads(joined.stdout)["head_version"] == 16
+        joined_project = json.loads(joined.stdout)
+        assert (joined_project["head_version"], joined_project["state"]) == (1, "PROJECT_STATE_ACTIVE")
         code, _, err = demo.end(signal.SIGINT)
     assert (code, err) == (0, "")
     with pytest.raises(OSError, match="refused"):

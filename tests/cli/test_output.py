@@ -18,8 +18,7 @@ from foundry.cli import tables
 from foundry.cli.exit_codes import ExitCode
 from foundry.cli.invocation import failure_of
 from foundry.cli.output import Failure, Output, to_json
-from foundry.cli.watch import tell, tell_state
-from foundry.client import DeadlineExceeded, FoundryError, LockHeld, Unavailable, Workspace
+from foundry.client import DeadlineExceeded, FoundryError, LockHeld, Unavailable
 from tests.cli import messages
 
 _HELD = LockHeld(
@@ -137,57 +136,6 @@ def test_long_lines_stay_lines_in_a_pipe() -> None:
     output, shown, _ = _output(as_json=False)
     output.show(Text("word " * 40))
     assert len(shown.getvalue().splitlines()) == 1
-
-
-def test_watching_without_a_terminal_tells_a_line_an_event() -> None:
-    output, shown, _ = _output(as_json=False)
-    there, gone = session_pb2.ServerEvent(), session_pb2.ServerEvent()
-    there.presence.joined_subjects.append("alice")
-    there.presence.sessions.append(messages.presence())
-    gone.presence.left_subjects.append("alice")
-    tick = session_pb2.ServerEvent()
-    tick.tick.position.sequence = 3
-    for event in (there, session_pb2.ServerEvent(entry=messages.entry(13)), tick, gone):
-        tell(output, event)
-    lines = shown.getvalue().splitlines()
-    assert len(lines) == 4
-    assert "alice  joined" in lines[0]
-    assert "Alice A.  at system_prompt" in lines[1]
-    assert "13" in lines[2]
-    assert "alice  left" in lines[3]
-
-
-def test_watching_for_scripts_leaves_out_the_stream_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    """Above all the secret that would bring the session back."""
-    output, _, _ = _output(as_json=True)
-    tick, opened = session_pb2.ServerEvent(), session_pb2.ServerEvent()
-    tick.tick.position.sequence = 3
-    opened.opened.resume_secret = "secret"
-    for event in (tick, opened, session_pb2.ServerEvent(entry=messages.entry(13))):
-        tell(output, event)
-    (line,) = capsys.readouterr().out.splitlines()
-    assert json.loads(line)["entry"]["position"]["sequence"] == 13
-
-
-def test_watching_begins_with_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    state = Workspace(
-        project=messages.project(),
-        head_version=16,
-        presence={messages.SESSION_ID: messages.presence()},
-        locks={"system_prompt": messages.lock()},
-    )
-    tell_state(_output(as_json=True)[0], state)
-    there = json.loads(capsys.readouterr().out)["state"]
-    assert there["project"]["project_id"] == messages.PROJECT_ID
-    assert [lock["fencing_token"] for lock in there["locks"]] == [7]
-    assert [it["focus_field"] for it in there["presence"]] == ["system_prompt"]
-    output, shown, _ = _output(as_json=False)
-    tell_state(output, state)
-    assert shown.getvalue().splitlines() == [
-        "Oncology Clinical Protocol Agent, version 16",
-        "Alice A. is here",
-        "Alice A. holds system_prompt",
-    ]
 
 
 def test_errors_without_a_sentence_still_say_something() -> None:

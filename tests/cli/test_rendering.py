@@ -8,9 +8,8 @@ from rich.console import RenderableType
 
 from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2
 from foundry.cli import diff, events, tables
-from foundry.cli.dashboard import Picture, dashboard
 from tests.cli import messages
-from tests.cli.messages import BOB, NOW, PROJECT_ID, ROBOT, SESSION_ID
+from tests.cli.messages import BOB, PROJECT_ID, ROBOT, SESSION_ID
 from tests.cli.rendering import rendered
 
 WIDTHS = (80, 160)
@@ -56,17 +55,6 @@ def _entries() -> list[audit_pb2.LogEntry]:
     ]
 
 
-def _picture() -> Picture:
-    picture = Picture(
-        project=messages.project(),
-        presence={"a": messages.presence(), "b": messages.presence(principal=BOB, focus_field="", activity="")},
-        locks={"system_prompt": messages.lock()},
-    )
-    for entry in _entries():
-        picture.add(entry)
-    return picture
-
-
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(
     ("what", "present"),
@@ -91,8 +79,6 @@ def _picture() -> Picture:
             ["version 15", "c" * 64, "conversation log", "1.2 KiB", "abab"],
         ),
         (events.entries(_entries(), 80), ["12", "system_prompt, token 7", "lock_denied", "not for you to see"]),
-        (dashboard(_picture(), width=80, height=30, now=NOW), ["2 here", "at system_prompt, editing", "back to 14"]),
-        (dashboard(Picture(), width=80, height=30, now=NOW), ["connecting", "nobody", "no field is locked", "nothing"]),
     ],
 )
 def test_everything_fits(what: RenderableType, present: list[str], width: int) -> None:
@@ -112,26 +98,6 @@ def test_names_to_copy_are_never_cut(width: int) -> None:
 def test_a_wide_terminal_has_events_and_particulars_side_by_side() -> None:
     assert "lock_acquired" in rendered(events.entries(_entries(), 160), 160).splitlines()[2]
     assert "system_prompt, token 7" in rendered(events.entries(_entries(), 160), 160).splitlines()[2]
-
-
-def test_a_wide_dashboard_has_two_columns_and_all_that_the_narrow_one_has() -> None:
-    narrow = rendered(dashboard(_picture(), width=80, height=40, now=NOW), 80)
-    wide = rendered(dashboard(_picture(), width=160, height=40, now=NOW), 160)
-    assert any("here" in line and "versions" in line for line in wide.splitlines())
-    assert len(wide.splitlines()) < len(narrow.splitlines())
-    for words in ("Alice A.", "Bob B.", "inclusion criteria", "back to 14", "lock_denied", "30 min"):
-        assert words in narrow
-        assert words in wide
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_the_dashboard_is_no_higher_than_the_terminal(width: int) -> None:
-    picture = _picture()
-    for number in range(17, 200):
-        picture.add(messages.entry(number, lock_acquired=audit_pb2.LockAcquired(field="topology")))
-    text = rendered(dashboard(picture, width=width, height=30, now=NOW), width)
-    assert len(text.splitlines()) <= 30
-    assert "199" in text
 
 
 def test_who_breaks_a_lock_is_told_apart_from_who_held_it() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -31,3 +32,16 @@ def run(main: Coroutine[None, None, None]) -> bool:
         return False
 
     return asyncio.run(guarded())
+
+
+@asynccontextmanager
+async def beside(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Do something beside a block: it ends with the block, and the block with it when it fails."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(it) for it in work]
+            yield
+            for task in tasks:
+                task.cancel()
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None

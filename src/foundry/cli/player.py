@@ -38,6 +38,7 @@ class Player:
 
     def __init__(self, foundry: Foundry, session: Session) -> None:
         self._foundry = foundry
+        self._project_id = session.state.project.project_id
         self._session = session
         self._held: dict[str, HeldLock] = {}
 
@@ -53,8 +54,10 @@ class Player:
                 await self._session.update_presence(focus_field=field, activity=command.get("activity", ""))
                 return {}
             case "read":
-                head = await self._foundry.drafts.get(self._session.state.project.project_id)
-                return {"text": next((value.text for value in head.fields if value.name == field), "")}
+                draft = await self._foundry.drafts.get(self._project_id, int(command.get("version", 0)) or None)
+                texts = {value.name: value.text for value in draft.fields}
+                what = {"texts": texts} if not field else {"text": texts.get(field, "")}
+                return {**what, "version": draft.version_number, "content_sha256": draft.content_sha256}
             case "acquire":
                 lock = self._held[field] = await self._session.acquire(field, purpose=command.get("purpose", ""))
                 return to_json(lock.acquired)
@@ -63,7 +66,26 @@ class Player:
                 return {}
             case "save":
                 return to_json(await self._save(field, command["text"], command.get("message", "")))
+            case "comment" | "task" | "comment_of" | "done":
+                return to_json(await self._talk(command))
         raise ValueError(f"there is no command {command['do']!r}")
+
+    async def _talk(self, command: dict[str, Any]) -> Message:
+        """Comment, set a task, tick it off, or read what somebody said."""
+        comments, project_id = self._foundry.comments, self._project_id
+        match command["do"]:
+            case "comment":
+                first, last = int(command["first"]), int(command["last"])
+                head, field = self._session.state.head_version, command["field"]
+                return await comments.create(
+                    project_id, command["text"], field=field, version=head, start_line=first, end_line=last
+                )
+            case "task":
+                return await comments.create(project_id, command["text"], task=True, assignee=command["assignee"])
+            case "done":
+                return await comments.resolve(project_id, command["comment_id"])
+            case _:
+                return await comments.get(project_id, command["comment_id"])
 
     async def _save(self, field: str, text: str, message: str) -> Message:
         """Save with the lock if this player holds it, and otherwise try without."""
@@ -79,7 +101,7 @@ async def play(target: str, token: str, project_id: str) -> None:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     async with connect(target, token) as foundry:
-        session = foundry.session(project_id, client_name="foundry demo")
+        session = foundry.session(project_id, client_name="foundry demo", follow_runs=True)
         events = session.events()  # from before it is open, so that nothing is missed
         async with session:
             _say({"opened": {"session_id": session.session_id}})

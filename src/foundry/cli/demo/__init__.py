@@ -64,12 +64,15 @@ async def _demo(output: Output, example: Example, data_dir: Path, missing: list[
     from foundry.cli.demo.play import play
     from foundry.cli.demo.stage import Stage
     from foundry.cli.demo.story_a import STORY_A
+    from foundry.cli.demo.story_b import STORY_B
     from foundry.cli.demo.story_c import STORY_C
     from foundry.cli.demo.story_log import STORY_LOG
     from foundry.cli.demo.story_opening import OPENING
+    from foundry.cli.demo.story_release import STORY_RELEASE
+    from foundry.cli.demo.story_talk import STORY_TALK
     from foundry.cli.demo.transcript import Transcript
 
-    stories = (OPENING, STORY_A, STORY_C, STORY_LOG)
+    stories = (OPENING, STORY_A, STORY_B, STORY_TALK, STORY_C, STORY_RELEASE, STORY_LOG)
     promised = sum(len(story.steps) for story in stories)
     async with Stage(example, data_dir, Transcript(output)) as stage:
         missing[:] = await play(stories, stage)
@@ -83,24 +86,39 @@ async def _demo(output: Output, example: Example, data_dir: Path, missing: list[
 
 
 def _invite(output: Output, stage: Stage) -> None:
-    """Say how to join from another terminal."""
+    """Say how to join the revision from another terminal."""
+    from foundry.cli.demo.example import BENCHMARK
+
     if output.as_json:
-        output.line({"target": stage.target, "data_dir": str(stage.data_dir), "project_id": stage.project_id})
+        output.line({"target": stage.target, "data_dir": str(stage.data_dir), "project_id": stage.revision_id})
         return
     foundry = _own_name()
     token = f"{foundry} token --data-dir {shlex.quote(str(stage.data_dir))} --subject alice --name 'Alice A.'"
+    project = stage.revision_id
+    benchmark = shlex.quote(str(stage.example.folder / BENCHMARK))
     commands = (
         f"export FOUNDRY_TARGET={stage.target}",
         f"export FOUNDRY_TOKEN=$({token})",
-        f"{foundry} watch {stage.project_id}",
-        f"{foundry} lock hold {stage.project_id} system_prompt",
-        f"{foundry} draft history {stage.project_id}",
+        f"{foundry} watch {project}",
+    )
+    more = (
+        f"{foundry} run exec {project} -- {shlex.quote(sys.executable)} {benchmark} --pace 0.2",
+        f"{foundry} logs -f {project}",
+        f"{foundry} lock hold {project} system_prompt",
+        f"{foundry} comment add {project} 'Why so strict?' --field system_prompt --lines 13",
+        f"{foundry} log {stage.project_id} --verify",
     )
     output.show(
         Text(f"\nThe server goes on at {stage.target} until Ctrl-C. Join from another terminal:\n"),
-        *(Text(f"  {command}", "bold", no_wrap=True, overflow="ignore") for command in commands),
-        Text("\nAs bob or sre (editors) in a third one: the same with --subject bob.", "dim"),
+        *map(_command, commands),
+        Text("\nand give it something to show from a third one, after the same two exports:\n"),
+        *map(_command, more),
+        Text("\nAs bob or sre (editors of the released project): the same with --subject bob.", "dim"),
     )
+
+
+def _command(line: str) -> Text:
+    return Text(f"  {line}", "bold", no_wrap=True, overflow="ignore")
 
 
 def _own_name() -> str:

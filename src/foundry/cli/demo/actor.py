@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from asyncio.subprocess import Process
 from collections.abc import Callable
@@ -51,11 +52,8 @@ class Actor:
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def enter(cls, person: Person, project_id: str, *, target: str, token: str, log_path: Path) -> Self:
-        """Start the process and wait until its session is open."""
-        env = {"FOUNDRY_TARGET": target, "FOUNDRY_TOKEN": token}
-        with log_path.open("ab") as log:
-            process = await processes.start("-m", "foundry.cli.player", project_id, env=env, stderr=log)
+    async def enter(cls, person: Person, process: Process, log_path: Path) -> Self:
+        """Wait until the session of a process that was just started is open."""
         actor = cls(person, process, log_path)
         try:
             await actor._wait(lambda line: "opened" in line, "the project open")
@@ -97,10 +95,44 @@ class Actor:
         found = present(await self._wait(lambda line: present(line) is not None, f"that {subject} is here"))
         return found or {}
 
+    async def sees_lines(self, run_id: str, count: int) -> list[dict[str, Any]]:
+        """Wait until the server told this process of so many lines of a run's console; return all it was told of."""
+        seen = 0
+
+        def enough(line: dict[str, Any]) -> bool:
+            nonlocal seen
+            seen += len(_lines_of(line, run_id))
+            return seen >= count
+
+        await self._wait(enough, f"{count} lines of the run")
+        return self.lines(run_id)
+
+    async def sees_end(self, run_id: str) -> dict[str, Any]:
+        """Wait until the server told this process that a run is finished, and return the finished run."""
+
+        def ended(line: dict[str, Any]) -> bool:
+            log = line.get("event", {}).get("run_log", {})
+            return log.get("run_id") == run_id and "finished_run" in log
+
+        line = await self._wait(ended, "the end of the run")
+        run: dict[str, Any] = line["event"]["run_log"]["finished_run"]
+        return run
+
+    def lines(self, run_id: str) -> list[dict[str, Any]]:
+        """Return the lines of a run's console that this process was told of, in the order in which they came."""
+        return [console_line for line in self._told for console_line in _lines_of(line, run_id)]
+
+    def was_told(self, event: str) -> bool:
+        """Whether this process was told of an entry of the log of some kind so far."""
+        return any(event in line.get("event", {}).get("entry", {}) for line in self._told)
+
     async def leave(self) -> None:
         """Close the process's input, so that it leaves, and see it end."""
         if self._process.stdin is not None:
             self._process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_S):
+                await self._process.wait()
         await processes.stop(self._process)
         await asyncio.wait({self._listening})
 
@@ -136,3 +168,9 @@ class Actor:
                     await self._news.wait()
         except TimeoutError:
             raise NotObservedError(f"within {WAIT_S:.0f} s {self.person.name} did not see {what}") from None
+
+
+def _lines_of(line: dict[str, Any], run_id: str) -> list[dict[str, Any]]:
+    log = line.get("event", {}).get("run_log", {})
+    lines: list[dict[str, Any]] = log.get("lines", []) if log.get("run_id") == run_id else []
+    return lines

@@ -13,6 +13,9 @@ _HERE: Final = Path(__file__).resolve().parent
 # In an installed wheel the files lie beside this module, in a working tree where people look for them.
 _PLACES: Final = (_HERE / "oncology", _HERE.parents[3] / "examples" / "oncology")
 
+#: The test harness of the example, a script beside its files.
+BENCHMARK: Final = "benchmark.py"
+
 _JSON_EXAMPLE: Final = re.compile(r"^```json\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -42,8 +45,9 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A project to be: its name and rules, the files of version 1, and the edits that follow."""
+    """A project to be: its folder, name and rules, the files of version 1, and the edits that follow."""
 
+    folder: Path
     name: str
     description: str
     labels: Mapping[str, str]
@@ -75,6 +79,7 @@ def load_example(folder: Path) -> Example:
     about = json.loads((folder / "project.json").read_text("utf-8"))
     lines = (folder / "edits.jsonl").read_text("utf-8").splitlines()
     return Example(
+        folder=folder,
         name=about["name"],
         description=about["description"],
         labels=about["labels"],

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any, Final, Self
 from foundry.cli.demo import processes
 from foundry.cli.demo.actor import WAIT_S, Actor, NotObservedError
 from foundry.cli.demo.cast import CAST, SRE, Person
+from foundry.cli.demo.errand import Errand
 from foundry.cli.demo.example import Example
 from foundry.cli.demo.transcript import Transcript
+from foundry.cli.demo.troupe import Troupe
 
 _READY: Final = re.compile(rb"foundry ready on (\S+)")
 _VALID_FOR: Final = "12h"
@@ -49,6 +52,17 @@ class Stage:
         example: The project to play with.
         data_dir: Data directory of the server.
         transcript: Where the play is written down.
+
+    Attributes:
+        target: Where the server is.
+        project_id: The project of the stories.
+        revision_id: The project in which work goes on after them.
+        run_id: The run that is watched.
+        comment_id: The comment that was made.
+        errand: The command that runs while others watch it.
+        entries: Entries of the log of the project.
+        verified: What verifying it came to.
+        actors: Who has opened the project, by subject.
     """
 
     def __init__(self, example: Example, data_dir: Path, transcript: Transcript) -> None:
@@ -57,12 +71,20 @@ class Stage:
         self.transcript = transcript
         self.target = ""
         self.project_id = ""
+        self.revision_id = ""
+        self.run_id = ""
+        self.comment_id = ""
+        self.errand: Errand | None = None
+        self.entries = 0
+        self.verified: dict[str, Any] = {}
         self.actors: dict[str, Actor] = {}
         self._tokens: dict[str, str] = {}
         self._server: Process | None = None
+        self._troupe = Troupe()
         self._cleanup = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._cleanup.push_async_callback(self._troupe.dismiss)
         return self
 
     async def __aexit__(
@@ -78,6 +100,7 @@ class Stage:
         where = ("--data-dir", str(self.data_dir), "--listen", "127.0.0.1:0")
         server = self._server = await processes.start("-m", "foundry", "serve", "--dev", *where, stderr=log)
         self._cleanup.push_async_callback(processes.stop, server)
+        self._troupe.gather()
         assert server.stdout is not None  # noqa: S101 - it is a pipe
         try:
             async with asyncio.timeout(3 * WAIT_S):
@@ -106,7 +129,7 @@ class Stage:
         env = {"FOUNDRY_TARGET": self.target}
         if who is not None:
             env["FOUNDRY_TOKEN"] = self._tokens[who.subject]
-        process = await processes.start("-m", "foundry", "--json", *args, env=env, stderr=PIPE)
+        process = await self._troupe.play("foundry", "--json", *args, env=env)
         try:
             async with asyncio.timeout(3 * WAIT_S):
                 out, err = await process.communicate()
@@ -116,11 +139,19 @@ class Stage:
             await processes.kill(process)
         return Ran(process.returncode or 0, [json.loads(line) for line in out.splitlines()], _last_object(err))
 
+    async def begin(self, who: Person, *args: str) -> Errand:
+        """Begin a command of ``foundry --json`` as somebody, and let it run."""
+        env = {"FOUNDRY_TARGET": self.target, "FOUNDRY_TOKEN": self._tokens[who.subject]}
+        errand = Errand(await self._troupe.play("foundry", "--json", *args, env=env, stderr=os.devnull))
+        self._cleanup.push_async_callback(errand.stop)
+        return errand
+
     async def enter(self, who: Person) -> Actor:
         """Have somebody open the project in a client process of their own."""
         log_path = self.data_dir / "demo-clients.log"
-        token = self._tokens[who.subject]
-        actor = await Actor.enter(who, self.project_id, target=self.target, token=token, log_path=log_path)
+        env = {"FOUNDRY_TARGET": self.target, "FOUNDRY_TOKEN": self._tokens[who.subject]}
+        process = await self._troupe.play("foundry.cli.player", self.project_id, env=env, stderr=log_path)
+        actor = await Actor.enter(who, process, log_path)
         self._cleanup.push_async_callback(actor.leave)
         self.actors[who.subject] = actor
         return actor
@@ -131,18 +162,11 @@ class Stage:
 
     async def everybody_leaves(self) -> None:
         """Close all client processes; the server stays."""
-        for actor in self.actors.values():
-            await actor.leave()
+        await asyncio.gather(*(actor.leave() for actor in self.actors.values()))
 
-    async def texts_of(self, field: str, *versions: int) -> list[str]:
-        """Return the text of a field in some versions, as the command line shows them."""
-
-        async def text_of(version: int) -> str:
-            ran = await self.run(SRE, "draft", "show", self.project_id, str(version), "--field", field)
-            text: str = ran.result["fields"][0]["text"]
-            return text
-
-        return await asyncio.gather(*(text_of(version) for version in versions))
+    async def read(self, field: str, version: int) -> dict[str, Any]:
+        """Return text of a field, number and hash of a version, as Sam's program reads them."""
+        return (await self.actor(SRE).do("read", field=field, version=str(version))).result
 
     async def server_ended(self) -> None:
         """Wait until the server process ends."""

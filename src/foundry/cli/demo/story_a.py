@@ -52,8 +52,8 @@ async def _bob_cannot_save(stage: Stage) -> None:
     expect(ran.exit_code == ExitCode.HELD, f"the exit code is {ran.exit_code}")
     expect(ran.error["metadata"].get("holder_name") == ALICE.name, f"it says {ran.error['message']}")
     stage.transcript.sees(BOB, f"exit code {ran.exit_code}: {ran.error['message']}")
-    project = (await stage.run(BOB, "project", "get", stage.project_id)).result
-    expect(project["head_version"] == 1, f"the head is version {project['head_version']}")
+    head = (await stage.actor(BOB).do("read", field=PROMPT)).result["version"]
+    expect(head == 1, f"the head is version {head}")
 
 
 @step("Alice saves: version 2, and her lock is released with it.")

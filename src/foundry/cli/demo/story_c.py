@@ -12,6 +12,7 @@ from foundry.cli.demo.example import json_problem
 from foundry.cli.demo.play import Story, expect, step
 from foundry.cli.demo.stage import Stage
 from foundry.cli.demo.story_a import PROMPT, save_edit
+from foundry.cli.demo.story_talk import LINE
 from foundry.cli.diff import delta_lines
 
 GOOD: Final = 14
@@ -21,20 +22,19 @@ BACK: Final = 16
 
 @step("Alice and Bob work on, field by field, up to version 14.")
 async def _work_on(stage: Stage) -> None:
-    await stage.enter(BOB)  # he starts his program again
     for version in range(4, GOOD + 1):
         number = await save_edit(stage, _author(stage, version), version)
         expect(number == version, f"version {version} became {number}")
-    (good,) = await stage.texts_of(PROMPT, GOOD)
-    expect(not json_problem(good), "the JSON example of version 14 is broken already")
+    good = await stage.read(PROMPT, GOOD)
+    expect(not json_problem(good["text"]), "the JSON example of version 14 is broken already")
 
 
 @step("Bob saves version 15, and the JSON example in the prompt is broken.")
 async def _break_it(stage: Stage) -> None:
     number = await save_edit(stage, _author(stage, BAD), BAD)
     expect(number == BAD, f"it is version {number}")
-    (bad,) = await stage.texts_of(PROMPT, BAD)
-    problem = json_problem(bad)
+    bad = await stage.read(PROMPT, BAD)
+    problem = json_problem(bad["text"])
     expect(problem, "the JSON example is whole")
     stage.transcript.sees(BOB, f"the agent's answers do not parse any more: {problem}")
 
@@ -67,7 +67,7 @@ async def _revert(stage: Stage) -> None:
     stage.transcript.does(SRE, f"foundry draft revert PROJECT {GOOD}")
     args = (stage.project_id, str(GOOD), "-m", "Version 15 broke the JSON example.")
     saved = (await stage.run(SRE, "draft", "revert", *args)).result["draft"]
-    good = (await stage.run(SRE, "draft", "show", stage.project_id, str(GOOD))).result
+    good = await stage.read(PROMPT, GOOD)
     expect(saved["version_number"] == BACK, f"it is version {saved['version_number']}")
     expect(saved["origin"] == "DRAFT_ORIGIN_REVERT", f"its origin is {saved['origin']}")
     expect(saved["source_version"] == GOOD, f"its source is {saved['source_version']}")
@@ -84,12 +84,25 @@ async def _everybody_sees(stage: Stage) -> None:
 
 @step("Nothing is lost: 15 can still be read and is still broken, and 16 is whole.")
 async def _nothing_is_lost(stage: Stage) -> None:
-    good, bad, back = await stage.texts_of(PROMPT, GOOD, BAD, BACK)
+    good, bad, back = [(await stage.read(PROMPT, version))["text"] for version in (GOOD, BAD, BACK)]
     expect(json_problem(bad), "version 15 is not what it was")
     expect(not json_problem(back), f"the JSON example of version 16 is broken: {json_problem(back)}")
     expect(back == good, "the prompt of 16 is not that of 14, byte for byte")
-    stage.transcript.does(SRE, f"foundry draft show PROJECT {BAD} --field {PROMPT} --raw")
-    stage.transcript.sees(SRE, f"{len(bad.encode())} bytes, with the mistake")
+    stage.transcript.sees(SRE, f"version {BAD}: {len(bad.encode())} bytes, with the mistake")
+
+
+@step("Bob's comment is where it belongs: at its line of version 16, though other lines came before it.")
+async def _the_comment_moved(stage: Stage) -> None:
+    comment = (await stage.actor(ALICE).do("comment_of", comment_id=stage.comment_id)).result
+    was, now = comment["anchor"], comment["resolved_anchor"]
+    lines = (await stage.read(PROMPT, BACK))["text"].splitlines()
+    expect(now["version_number"] == BACK, f"it is in version {now['version_number']}")
+    expect(now["start_line"] > was["start_line"], f"it is at line {now['start_line']}, it was at {was['start_line']}")
+    line = lines[now["start_line"] - 1]
+    expect(line == LINE, f"it is at {line!r}")
+    stage.transcript.sees(
+        ALICE, f"{PROMPT}:{was['start_line']} at {was['version_number']}, now {now['start_line']}: {line}"
+    )
 
 
 def _author(stage: Stage, version: int) -> Actor:
@@ -98,5 +111,5 @@ def _author(stage: Stage, version: int) -> Actor:
 
 STORY_C = Story(
     "Story C: the rollback",
-    (_work_on, _break_it, _history, _diff, _revert, _everybody_sees, _nothing_is_lost),
+    (_work_on, _break_it, _history, _diff, _revert, _everybody_sees, _nothing_is_lost, _the_comment_moved),
 )

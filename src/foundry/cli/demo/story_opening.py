@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from foundry.cli.demo.cast import ALICE, BOB, SRE
 from foundry.cli.demo.play import Story, expect, step
 from foundry.cli.demo.stage import Stage
@@ -10,13 +12,12 @@ from foundry.cli.demo.stage import Stage
 @step("A server runs, and says that it is serving.")
 async def _server(stage: Stage) -> None:
     await stage.start_server()
-    ran = await stage.run(None, "health")
+    ran, _ = await asyncio.gather(stage.run(None, "health"), stage.mint_tokens())
     expect(ran.result["status"] == "SERVING", f"it says {ran.result['status']}")
 
 
 @step("Alice creates the project and makes Bob and Sam editors.")
 async def _project(stage: Stage) -> None:
-    await stage.mint_tokens()
     example = stage.example
     options = ["--description", example.description]
     options += [word for label in sorted(example.labels.items()) for word in ("--label", "=".join(label))]
@@ -25,7 +26,7 @@ async def _project(stage: Stage) -> None:
     stage.project_id = (await stage.run(ALICE, "project", "create", example.name, *options)).result["project_id"]
     for person in (BOB, SRE):
         stage.transcript.does(ALICE, f"foundry project member set PROJECT {person.subject} editor")
-        await _set_editor(stage, person.subject, person.name)
+    await asyncio.gather(*(_set_editor(stage, person.subject, person.name) for person in (BOB, SRE)))
 
 
 async def _set_editor(stage: Stage, subject: str, name: str) -> None:
@@ -40,8 +41,9 @@ async def _first_version(stage: Stage) -> None:
     stage.transcript.does(ALICE, f"foundry draft save PROJECT {' '.join(stage.example.files)}")
     saved = (await stage.run(ALICE, "draft", "save", stage.project_id, *files, "-m", "First version.")).result
     expect(saved["draft"]["version_number"] == 1, f"it is version {saved['draft']['version_number']}")
-    draft = (await stage.run(BOB, "draft", "show", stage.project_id, "1")).result
-    texts = {value["name"]: value["text"] for value in draft["fields"]}
+    _, bob = await asyncio.gather(stage.enter(ALICE), stage.enter(BOB))
+    draft = (await bob.do("read", version="1")).result
+    texts = draft["texts"]
     expect(set(texts) == set(stage.example.files), f"the fields are {sorted(texts)}")
     for field, path in stage.example.files.items():
         expect(texts[field] == path.read_text("utf-8"), f"{field} is not the file, byte for byte")
@@ -49,7 +51,7 @@ async def _first_version(stage: Stage) -> None:
 
 @step("Alice and Bob open the project, each in a program of their own, and see each other.")
 async def _together(stage: Stage) -> None:
-    alice, bob = await stage.enter(ALICE), await stage.enter(BOB)
+    alice, bob = stage.actor(ALICE), stage.actor(BOB)
     await alice.do("focus", field="system_prompt", activity="reading")
     await alice.sees_person("bob")
     seen = await bob.sees_person("alice")

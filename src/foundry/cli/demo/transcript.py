@@ -44,10 +44,12 @@ class Transcript:
         """Tell what somebody's own program was told by the server."""
         self._speak(who, "sees", "\N{LEFTWARDS ARROW} ", what)
 
-    def exhibit(self, what: RenderableType) -> None:
-        """Show something as it looks on somebody's terminal."""
-        if not self._output.as_json:
-            self._output.show(Padding(what, (0, 0, 0, _NAME_COLUMNS + 1)))
+    def exhibit(self, what: RenderableType, who: Person | None = None) -> None:
+        """Show something as it looks on somebody's terminal; on a wide one on their side, if it says whose."""
+        if self._output.as_json:
+            return
+        indented = Padding(what, (0, 0, 0, _NAME_COLUMNS + 1))
+        self._output.show(indented if who is None else self._on_side_of(who, indented))
 
     def observed(self, step: str) -> None:
         """Tick a step off."""
@@ -85,12 +87,15 @@ class Transcript:
             return
         line = Table.grid(Column(width=_NAME_COLUMNS, no_wrap=True), Column(), padding=(0, 1, 0, 0))
         line.add_row(Text(who.name, f"bold {who.style}"), Text.assemble((sign, who.style), plain(what)))
+        self._output.show(self._on_side_of(who, line))
+
+    def _on_side_of(self, who: Person, what: RenderableType) -> RenderableType:
+        """Return something where somebody's words stand: everybody has a side if there is room."""
         if self._output.console.width < WIDE:
-            self._output.show(line)
-            return
+            return what
         sides = Table.grid(Column(ratio=1), Column(ratio=1), expand=True, padding=(0, 2, 0, 0))
-        sides.add_row(line if who.on_the_left else "", "" if who.on_the_left else line)
-        self._output.show(sides)
+        sides.add_row(what if who.on_the_left else "", "" if who.on_the_left else what)
+        return sides
 
 
 def _marked(mark: Text, sentence: Text) -> RenderableType:

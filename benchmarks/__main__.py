@@ -16,10 +16,17 @@ from rich.console import Console
 
 from benchmarks import report as results
 from benchmarks import servers
-from benchmarks.cases import fanout, kills, locks, reads, saves
+from benchmarks.cases import consoles, fanout, kills, locks, reads, saves
 from benchmarks.measure import QUICK, Bench, Report, Scale
 
-_CASES = {"reads": reads.run, "locks": locks.run, "saves": saves.run, "fanout": fanout.run, "kills": kills.run}
+_CASES = {
+    "reads": reads.run,
+    "locks": locks.run,
+    "saves": saves.run,
+    "fanout": fanout.run,
+    "consoles": consoles.run,
+    "kills": kills.run,
+}
 
 #: The tables need that much; a narrower terminal wraps them.
 _COLUMNS = 130

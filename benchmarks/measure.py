@@ -24,6 +24,7 @@ class Scale:
         kills: Clients that are killed.
         crowd: Sessions that wait for one event.
         shots: How often the crowd gets one.
+        console: Seconds of the long run whose console is watched while others edit.
     """
 
     rounds: int = 4
@@ -32,9 +33,10 @@ class Scale:
     kills: int = 30
     crowd: int = 500
     shots: int = 20
+    console: float = 20.0
 
 
-QUICK = Scale(rounds=2, seconds=0.4, history=500, kills=5, crowd=60, shots=4)
+QUICK = Scale(rounds=2, seconds=0.4, history=500, kills=5, crowd=60, shots=4, console=5.0)
 
 
 @dataclass(frozen=True, slots=True)

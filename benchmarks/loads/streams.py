@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -20,28 +21,32 @@ Frame = session_pb2.ProjectSessionResponse
 class Session:
     """A session stream with one command under way at a time.
 
+    Args:
+        deserialize: Reads messages.
+
     Attributes:
         session_id: Empty before ``open``.
     """
 
-    def __init__(self, address: str, token: str) -> None:
+    def __init__(self, address: str, token: str, deserialize: Callable[[bytes], Frame] = Frame.FromString) -> None:
         self._channel = channel(address)
         call: Any = self._channel.stream_stream(
             PROJECT_SESSION,
             request_serializer=Command.SerializeToString,
-            response_deserializer=Frame.FromString,
+            response_deserializer=deserialize,
         )
         self.call = call(metadata=bearer(token))
         self.session_id = ""
         self._commands = 0
 
-    async def open(self, project_id: str, after_sequence: int | None = None) -> None:
+    async def open(self, project_id: str, after_sequence: int | None = None, *, follow_runs: bool = False) -> None:
         """Open it and read until it is live.
 
         Args:
             after_sequence: The last position seen, to be caught up from there.
+            follow_runs: Be sent the consoles of runs.
         """
-        wanted = session_command_pb2.Open(project_id=project_id)
+        wanted = session_command_pb2.Open(project_id=project_id, follow_runs=follow_runs)
         if after_sequence is not None:
             wanted.resume.after.epoch = 1
             wanted.resume.after.sequence = after_sequence

@@ -68,6 +68,10 @@ class Watchers(Load):
         seconds, cpu = time.perf_counter() - self._began, cpu_s(self.pid) - self._cpu
         return Seen(self._events, self._frames, seconds, cpu, self._lags)
 
+    async def read_so_far(self) -> int:
+        """Events that all have read since ``start``."""
+        return self._events
+
     async def arrivals(self) -> dict[int, array[float]]:
         """When each grant was read by the sessions, by fencing token, by ``time.monotonic``."""
         return dict(self._arrivals)
@@ -88,6 +92,8 @@ class Watchers(Load):
                 self._lags.append(time.time() - made.seconds - made.nanos / 1e9)
                 if seen.entry.HasField("lock_acquired"):
                     self._arrivals[seen.entry.lock_acquired.fencing_token].append(time.monotonic())
+            elif seen.HasField("run_log"):
+                self._lags.extend(time.time() - line.source_time.ToMicroseconds() / 1e6 for line in seen.run_log.lines)
             elif seen.HasField("presence") and seen.presence.sessions and seen.presence.sessions[0].cursor:
                 self._lags.append(time.time() - float(seen.presence.sessions[0].cursor))
 
@@ -125,12 +131,7 @@ class FloorDoer(Load):
         made = open_events = 0
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
-            shown = session_event_pb2.SessionPresence(
-                session_id="0" * 36, focus_field="field_0", cursor=str(time.time()), client_name="floor"
-            )
-            update = session_event_pb2.PresenceUpdate(version=made, sessions=[shown])
-            frame = Frame(events=[session_pb2.ServerEvent(presence=update)])
-            await self._call.write(frame.SerializeToString())
+            await self._call.write(Frame(events=[self.event(made)]).SerializeToString())
             made, open_events = made + 1, open_events + 1
             while open_events > _AHEAD:
                 await self._call.read()
@@ -138,6 +139,13 @@ class FloorDoer(Load):
         for _ in range(open_events):
             await self._call.read()
         return made
+
+    def event(self, number: int) -> session_pb2.ServerEvent:
+        """What is sent."""
+        shown = session_event_pb2.SessionPresence(
+            session_id="0" * 36, focus_field="field_0", cursor=str(time.time()), client_name="floor"
+        )
+        return session_pb2.ServerEvent(presence=session_event_pb2.PresenceUpdate(version=number, sessions=[shown]))
 
 
 def _fan(address: str) -> Any:  # noqa: ANN401 - a call of gRPC

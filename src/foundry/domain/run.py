@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from foundry.domain.principal import Principal
 
@@ -29,9 +30,8 @@ class LogStream(enum.StrEnum):
     EVENT = "EVENT"
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """A line of a console.
+class LogLine(NamedTuple):
+    """A line of a console; a tuple, which takes half the time of a frozen dataclass to make.
 
     Attributes:
         number: From 1, without gaps.

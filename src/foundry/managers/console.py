@@ -82,6 +82,8 @@ class Console:
         self._encode = encode
         self._followers: dict[str, list[Follower]] = {}
         self._pieces: LRUCache[tuple[str, int], tuple[bytes, int]] = LRUCache(_PIECES_BYTES_MAX, getsizeof=_size)
+        #: Number of the line behind the newest that followers were told of, by project and running run.
+        self._heads: dict[str, dict[str, int]] = {}
         self._dirty: dict[str, set[str]] = {}
         self._flushed_s: dict[str, float] = {}
 
@@ -113,6 +115,7 @@ class Console:
         if not followers:
             self._followers.pop(follower.project_id, None)
             self._flushed_s.pop(follower.project_id, None)
+            self._heads.pop(follower.project_id, None)  # nobody keeps it current from here on
 
     # --- what comes in ---
 
@@ -127,7 +130,9 @@ class Console:
             return
         if not isinstance(news, Entry):
             event = self._encode(RunLogEvent(news.run_id, news.lines))
-            self._pieces[news.run_id, news.first] = event, news.first + len(news.lines)
+            next_line = news.first + len(news.lines)
+            self._pieces[news.run_id, news.first] = event, next_line
+            self._heads.setdefault(project_id, {})[news.run_id] = next_line
             for follower in followers:  # the bus may have lost the start of the run
                 follower.next_lines.setdefault(news.run_id, 1)
             self._soon(project_id, news.run_id)
@@ -135,7 +140,9 @@ class Console:
             for follower in followers:
                 follower.next_lines.setdefault(str(news.new.data["run_id"]), 1)
         elif news.new.event is Event.RUN_FINISHED:
-            self._soon(project_id, str(news.new.data["run_id"]))
+            run_id = str(news.new.data["run_id"])
+            self._heads.get(project_id, {}).pop(run_id, None)
+            self._soon(project_id, run_id)
 
     def _soon(self, project_id: str, run_id: str) -> None:
         """Wake the followers of a project: at once when it was quiet, else when the linger is over."""
@@ -173,6 +180,8 @@ class Console:
         found = self._pieces.get((run_id, line))
         if found:
             return found
+        if self._heads.get(project_id, {}).get(run_id) == line:
+            return None  # up to date, as nearly everybody is after each piece: not worth a look into the store
         chunk = await self._runs.chunk(project_id, run_id, line)
         if chunk:
             first, count, data = chunk

@@ -27,6 +27,8 @@ from foundry.domain.run import LogStream, RunState
 from foundry.domain.session import SessionState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from foundry.domain.comment import Anchor, Comment, Place
     from foundry.domain.draft import Draft, SaveResult
     from foundry.domain.entry import Entry
@@ -317,17 +319,21 @@ def run(of: Run) -> run_pb2.Run:
     )
 
 
-def log_line(of: LogLine) -> run_pb2.LogLine:
-    """A line of a console."""
-    return run_pb2.LogLine(
-        number=of.number,
-        stream=LOG_STREAM[of.stream],
-        source_time=None
-        if of.time_us is None
-        else Timestamp(seconds=of.time_us // 10**6, nanos=of.time_us % 10**6 * 1000),
-        text=of.text,
-        partial=of.partial,
-    )
+def add_lines(to: run_pb2.RunLog | run_pb2.ReadRunLogResponse, lines: Iterable[LogLine]) -> None:
+    """Lines of a console into a message.
+
+    They are made where they stay: a message that is put into another one is copied.
+    """
+    add = to.lines.add
+    for number, text, stream, time_us, partial in lines:
+        line = add()
+        line.number, line.stream, line.text = number, LOG_STREAM[stream], text
+        if partial:
+            line.partial = True
+        if time_us is not None:
+            at = line.source_time
+            at.SetInParent()  # at the epoch itself nothing else is set
+            at.seconds, at.nanos = time_us // 1_000_000, time_us % 1_000_000 * 1_000
 
 
 def freeze(of: Freeze, epoch: int) -> export_pb2.Freeze:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
 
-from coreason.foundry.v1 import project_pb2, run_pb2, session_event_pb2, session_pb2
+from coreason.foundry.v1 import project_pb2, session_event_pb2, session_pb2
 from foundry.domain.events import (
     CaughtUp,
     EntryEvent,
@@ -149,12 +149,13 @@ def _resync(event: Resync) -> session_pb2.ServerEvent:
 
 
 def _run_log(event: RunLogEvent) -> session_pb2.ServerEvent:
-    log = run_pb2.RunLog(
-        run_id=event.run_id,
-        lines=[codec.log_line(line) for line in event.lines],
-        finished_run=codec.run(event.finished) if event.finished else None,
-    )
-    return session_pb2.ServerEvent(run_log=log)
+    message = session_pb2.ServerEvent()
+    log = message.run_log
+    log.run_id = event.run_id
+    codec.add_lines(log, event.lines)
+    if event.finished:
+        log.finished_run.CopyFrom(codec.run(event.finished))
+    return message
 
 
 def _going_away(event: ServerGoing) -> session_pb2.ServerEvent:

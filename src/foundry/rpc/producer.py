@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 #: Text that may wait to be stored; beyond it the client is not read.
 _WAITING_BYTES_MAX: Final = 4 * 1024 * 1024
+#: A transaction costs as much as a hundred lines: those that come one by one are gathered for this long, or until they
+#: are so many bytes. The first after a pause never waits.
+_LINGER_S: Final = 0.01
+_GATHERED_BYTES: Final = 64 * 1024
 #: What a line takes beside its text.
 _LINE_BYTES: Final = 32
 
@@ -58,6 +62,7 @@ class Producer:
         self._drain_s = drain_s
         self._waiting: deque[list[LogLine]] = deque()
         self._waiting_bytes = 0
+        self._stored_s = float("-inf")
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._ended = False
@@ -75,7 +80,9 @@ class Producer:
                 await self._news.wait()
                 self._news.clear()
                 while self._waiting:
+                    await self._gather()
                     await self._store()
+                    self._stored_s = asyncio.get_running_loop().time()
                 if self._cancelled:
                     return self._cancelled
                 if self._leaving:
@@ -128,6 +135,13 @@ class Producer:
         self._news.set()
 
     # --- out ---
+
+    async def _gather(self) -> None:
+        """Let lines that come one by one become many; not when the end is near."""
+        left_s = self._stored_s + _LINGER_S - asyncio.get_running_loop().time()
+        ending = self._ended or self._leaving or self._cancelled
+        if left_s > 0 and self._waiting_bytes < _GATHERED_BYTES and not ending:
+            await asyncio.sleep(left_s)
 
     async def _store(self) -> None:
         """Store what waits, as far as it follows on, in one go."""

@@ -56,6 +56,7 @@ class RunServicer:
         self._clock = clock
         self._epoch = epoch
         self._limits = limits
+        self._line_bytes_max = limits.line_bytes_max  # asked for every line
         self._drain_s = drain_s
         self._producers: set[Producer] = set()
         self._draining = False
@@ -169,7 +170,9 @@ class RunServicer:
                 if isinstance(part, Run):
                     yield pb.ReadRunLogResponse(run=codec.run(part))
                 else:
-                    yield pb.ReadRunLogResponse(lines=[codec.log_line(line) for line in part])
+                    answer = pb.ReadRunLogResponse()
+                    codec.add_lines(answer, part)
+                    yield answer
 
     def follow(self, bus: EventBus) -> None:
         """Hear from the bus of runs that are cancelled."""
@@ -201,21 +204,24 @@ class RunServicer:
         return [self._line(line) for line in taken]
 
     def _line(self, line: pb.LogLine) -> LogLine:
-        text = line.text
-        size = len(text.encode())
-        if size > self._limits.line_bytes_max:
-            raise ContentTooLarge("lines", size, self._limits.line_bytes_max)
+        text, size_max = line.text, self._line_bytes_max
+        if len(text) > size_max or not text.isascii():
+            size = len(text.encode())
+            if size > size_max:
+                raise ContentTooLarge("lines", size, size_max)
         if "\n" in text:
             raise InvalidArgument("lines.text", "a line has no line feed")
-        if not 1 <= line.number < _INT64_MAX:
+        number = line.number
+        if not 1 <= number < _INT64_MAX:
             raise InvalidArgument("lines.number", "from 1")
         time_us = None
         if line.HasField("source_time"):
             at = line.source_time
-            if not (0 <= at.seconds < _TIME_S_MAX and 0 <= at.nanos < 10**9):
+            seconds, nanos = at.seconds, at.nanos
+            if not (0 <= seconds < _TIME_S_MAX and 0 <= nanos < 10**9):
                 raise InvalidArgument("lines.source_time", "a valid time from 1970 to 2200")
-            time_us = at.seconds * 10**6 + at.nanos // 1000
-        return LogLine(line.number, text, validation.log_stream(line.stream), time_us, line.partial)
+            time_us = seconds * 10**6 + nanos // 1000
+        return LogLine(number, text, validation.log_stream(line.stream), time_us, line.partial)
 
     def _position(self, sequence: int) -> types_pb2.Position:
         return types_pb2.Position(epoch=self._epoch, sequence=sequence)

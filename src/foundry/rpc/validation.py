@@ -288,9 +288,21 @@ def run_state(value: int) -> RunState | None:
     return RunState(_enum("state", run_pb2.RunState, value, "RUN_STATE_")) if value else None
 
 
+#: A table, as it is asked for every line of every console.
+_LOG_STREAMS: dict[int, LogStream] = {
+    run_pb2.LOG_STREAM_UNSPECIFIED: LogStream.STDOUT,
+    run_pb2.LOG_STREAM_STDOUT: LogStream.STDOUT,
+    run_pb2.LOG_STREAM_STDERR: LogStream.STDERR,
+    run_pb2.LOG_STREAM_EVENT: LogStream.EVENT,
+}
+
+
 def log_stream(value: int) -> LogStream:
     """Where a line came out; standard output when not said."""
-    return LogStream(_enum("lines.stream", run_pb2.LogStream, value, "LOG_STREAM_")) if value else LogStream.STDOUT
+    stream = _LOG_STREAMS.get(value)
+    if stream is None:
+        raise InvalidArgument("lines.stream", f"{value} is no value of it")
+    return stream
 
 
 def _enum(where: str, enum: Any, value: int, prefix: str) -> str:  # noqa: ANN401 - a protobuf enum wrapper

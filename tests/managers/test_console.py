@@ -11,8 +11,10 @@ import pytest
 
 from foundry.domain.events import RunLogEvent, SessionEvent
 from foundry.domain.run import LogLine, Run, RunState
+from foundry.domain.session import CloseReason
 from foundry.managers.console import Console, Follower
 from foundry.managers.runs import WantedRun
+from foundry.managers.sessions import OpenSession
 from tests.managers.conftest import OwnedTimeLoop
 from tests.managers.workspace import ALICE, Workspace, opened
 
@@ -215,6 +217,27 @@ async def test_who_is_gone_is_forgotten(lane: Lane) -> None:
     assert (lane.woken, len(lane.encoded)) == ([0, 1], 1)
     again = await lane.follower()
     assert await _seen(again, run) == "[1-1][2-2]"
+
+
+@pytest.mark.parametrize("how", ["leaves", "is closed by somebody", "is superseded"])
+async def test_a_session_that_ends_follows_no_more(lane: Lane, how: str) -> None:
+    """However its stream ends: nothing is kept for it, and nothing told."""
+    workspace, wanted = lane.workspace, OpenSession(lane.project_id, tab_id="t")
+    live = await workspace.hub.open(ALICE, wanted, None, {})
+    follower, run = live.console, await lane.run()
+    assert follower is not None
+    await lane.append(run, 1)
+    assert list(follower.ready) == [run.run_id]
+    follower.ready.clear()
+    if how == "leaves":
+        await workspace.hub.finished(live, CloseReason.LEAVE)
+    elif how == "is superseded":
+        await workspace.hub.open(ALICE, wanted, None, {})
+    else:
+        await workspace.sessions.end(ALICE, lane.project_id, live.session_id)
+    await lane.append(run, 2)
+    await _now().advance(1)
+    assert follower.ready == {}
 
 
 async def test_the_last_to_go_may_go_while_lines_linger(lane: Lane) -> None:

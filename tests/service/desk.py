@@ -54,6 +54,11 @@ class Desk:
         request.request_id = str(uuid.uuid4())
         return request
 
+    def attempts(self, name: str) -> list[Any]:
+        """The same request without an id, and with a new one if it takes one: repetitions are answered elsewhere."""
+        plain = self.requests()[name]
+        return [plain, self.request(name)] if "request_id" in plain.DESCRIPTOR.fields_by_name else [plain]
+
     async def freeze(self) -> None:
         """Freeze the project, unless it is; what stands in the way is ended first."""
         call = self.house.olga.call

@@ -18,6 +18,7 @@ from tests.service.runs import (
     append,
     cancel,
     finish,
+    get,
     lines_of,
     running,
     start,
@@ -114,6 +115,24 @@ async def test_whoever_joins_at_whatever_moment_sees_every_line_once(house: Hous
     for first, numbers, ended in await asyncio.gather(*joining):
         assert numbers == list(range(first, total + 1))
         assert ended == sealed
+
+
+async def test_a_follower_misses_no_end_whenever_it_comes(house: House) -> None:
+    """While it waits, while it is told of a line, or while it looks: it always ends with the run."""
+    project_id = await tested(house)
+
+    async def follow(moments: int) -> None:
+        run = await start(house.olga, project_id)
+        reader = Reader(house.olga, run, follow=True)
+        await reader.message()
+        await append(house.olga, run, lines_of("one"))
+        for _ in range(moments):
+            await get(house.olga, run)
+        sealed = (await finish(house.olga, run)).run
+        await reader.rest()
+        assert (reader.numbers, reader.run) == ([1], sealed)
+
+    await asyncio.gather(*(follow(moments) for moments in range(90)))
 
 
 async def test_followers_of_one_run_see_nothing_of_another(house: House) -> None:

@@ -83,6 +83,8 @@ class RunLogReader:
         with self._bell(project_id, run_id) as bell:
             while True:
                 bell.clear()
+                # Behind the clear: what rings from here on is heard.
+                await self._check_right(caller, project_id)
                 run = await self._known(project_id, run_id)
                 while line <= (min(run.line_count, to_line) if to_line else run.line_count):
                     lines = await self._lines(project_id, run_id, line, to_line)
@@ -97,7 +99,7 @@ class RunLogReader:
                 if begins:  # nothing yet: the reader is told at least that it follows
                     begins = False
                     yield ()
-                await self._wait(bell, caller, project_id)
+                await self._wait(bell, caller)
 
     async def _known(self, project_id: str, run_id: str) -> Run:
         run = await self._runs.get(project_id, run_id)
@@ -121,7 +123,7 @@ class RunLogReader:
         finally:
             del self._bells[bell]
 
-    async def _wait(self, bell: asyncio.Event, caller: Caller, project_id: str) -> None:
+    async def _wait(self, bell: asyncio.Event, caller: Caller) -> None:
         """Wait for more, or for a reason to stop."""
         if self._draining:
             raise GoingAway(self._drain_s)
@@ -134,7 +136,6 @@ class RunLogReader:
             raise Unauthenticated("TOKEN_EXPIRED", "the call's token expired") from None
         if self._draining:
             raise GoingAway(self._drain_s)
-        await self._check_right(caller, project_id)
         await asyncio.sleep(_LINGER_S)
 
     async def _check_right(self, caller: Caller, project_id: str) -> None:

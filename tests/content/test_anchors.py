@@ -204,7 +204,8 @@ def test_a_place_is_of_the_new_text(before: list[str], after: list[str], data: s
     assert state in {SHIFTED, FUZZY}
     assert 1 <= first <= last <= len(after)
     if state is SHIFTED:
-        assert "\n".join(before[start - 1 : end]) in "\n".join(after[first - 1 : last])
+        # Of a quote the line feeds at its end are no lines.
+        assert "\n".join(before[start - 1 : end]).rstrip("\n") in "\n".join(after[first - 1 : last])
 
 
 # --- cost --------------------------------------------------------------------------------------------------------

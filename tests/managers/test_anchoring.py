@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from cachetools import LRUCache
 
 from foundry.domain.comment import Anchor, AnchorState, Place
@@ -47,6 +48,25 @@ async def test_a_place_is_found_once(tmp_path: Path) -> None:
         anchoring._content = _unread  # type: ignore[method-assign]  # it must not be called
         assert await anchoring.places(project_id, [*anchors, None], 2) == [*_EXPECTED, None]
         assert await anchoring.places(project_id, [], 2) == []
+
+
+async def test_work_ends_with_what_it_may_cost_and_goes_on_with_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One place at least comes of each call, and no more is looked for than is answered; of however many versions."""
+    async with opened(tmp_path) as workspace:
+        anchoring = Anchoring(DraftRepository(workspace.database), Workers())
+        project_id, anchors = await _anchors(workspace, anchoring)
+        await workspace.save_unary(project_id, 2, {"notes": f"newer\n{_AFTER}"})
+        anchors = [anchors[0], await anchoring.anchor(project_id, WantedAnchor(2, "", "notes", 3, 3, "")), anchors[1]]
+        monkeypatch.setattr("foundry.managers.anchoring._PLACED_WORK_MAX", 0)
+        places: list[Place | None] = []
+        while len(places) < len(anchors):
+            found = await anchoring.places(project_id, anchors[len(places) :], 3)
+            assert len(found) == 1
+            places += found
+            assert len(anchoring._places) == len(places)
+        assert places == [Place(3, AnchorState.SHIFTED, line, line) for line in (3, 4, 4)]
 
 
 async def _unread(project_id: str, sha256: str) -> bytes:

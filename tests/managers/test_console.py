@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from foundry.domain.events import RunLogEvent, SessionEvent
+from foundry.coordination.memory import MemoryEventBus
+from foundry.domain.events import Committed, RunLogEvent, SessionEvent
 from foundry.domain.run import LogLine, Run, RunState
 from foundry.domain.session import CloseReason
 from foundry.managers.console import Console, Follower
@@ -26,18 +27,28 @@ class Lane:
     """A console over a real store, with followers that count how often they are woken.
 
     Attributes:
+        losing: What comes over the bus is lost, by how many things came before it.
         encoded: The events that were encoded, in order.
         woken: How often each follower was woken since it came, by its number.
     """
 
     workspace: Workspace
     project_id: str
+    losing: set[int] = field(default_factory=set)
     encoded: list[RunLogEvent] = field(default_factory=list)
     woken: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._relay = MemoryEventBus()
         self.console = Console(self.workspace.store.runs, self._encode)
-        self.console.follow(self.workspace.bus)
+        self.came = 0
+        self.console.follow(self._relay)
+        self.workspace.bus.subscribe(self._pass_on)
+
+    def _pass_on(self, news: Committed) -> None:
+        if self.came not in self.losing:
+            self._relay.publish([news])
+        self.came += 1
 
     def _encode(self, event: SessionEvent) -> bytes:
         assert isinstance(event, RunLogEvent)
@@ -201,6 +212,23 @@ async def test_a_run_is_followed_from_the_moment_it_is_started(lane: Lane) -> No
     assert (follower.next_lines, follower.ready) == ({run.run_id: 1}, {})
     await lane.append(run, 1)
     assert (lane.woken, await _seen(follower, run)) == ([1], "[1-1]")
+
+
+@pytest.mark.parametrize("lost", range(6))
+async def test_what_the_bus_loses_is_found_with_what_comes_next(lane: Lane, lost: int) -> None:
+    """A start, lines, or several: the store has them, and the next thing that is told leads there."""
+    follower = await lane.follower()
+    lane.losing = {lane.came + lost, lane.came + lost + 1}
+    run = await lane.run()
+    told = ""
+    for number in range(1, 9):
+        await lane.append(run, number)
+        await _now().advance(1)
+        told += await _seen(follower, run)
+    await lane.finish(run)
+    await _now().advance(1)
+    told += await _seen(follower, run)
+    assert told == "".join(f"[{number}-{number}]" for number in range(1, 9)) + "[end]"
 
 
 async def test_who_is_gone_is_forgotten(lane: Lane) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from coreason.foundry.v1 import project_pb2, run_pb2
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from foundry.client import Foundry
     from tests.stories.raw import RawStream
 
+_EXAMPLES: Final = os.environ.get("FOUNDRY_EXAMPLES", "")
 _FIELDS: Final = ("system_prompt", "notes", "scratchpad")
 _ENDS: Final = (run_pb2.RUN_STATE_PASSED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_ERRORED)
 #: What changes content, comments or runs, or tries to; and what a frozen project still takes.
@@ -53,8 +54,10 @@ def _steps(*what: str, max_size: int) -> st.SearchStrategy[list[Step]]:
 
 
 @settings(
-    max_examples=int(os.environ.get("FOUNDRY_EXAMPLES", "30")),
+    max_examples=int(_EXAMPLES or "30"),
     deadline=None,
+    # Shrinking takes minutes; whoever asks for more examples has the time.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if _EXAMPLES else [])],
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(before=_steps(*_CHANGES, *_HARMLESS, max_size=14), after=_steps(*_CHANGES, *_HARMLESS, max_size=12))

@@ -232,7 +232,11 @@ async def test_all_that_stands_in_the_way_is_named_at_once(house: House) -> None
         call = house.olga.call(_request(project_id))
         refusal = await refused(call, "FREEZE_BLOCKED", blocker="RUN_RUNNING", blocker_count="4")
     assert refusal.types == ["RUN_RUNNING", "RUN_RUNNING", "EVIDENCE_MISSING", "APPROVALS_MISSING"]
-    assert [subject for subject, _ in refusal.violations] == [*(f"runs/{run.run_id}" for run in going), "runs", "policy"]
+    assert [subject for subject, _ in refusal.violations] == [
+        *(f"runs/{run.run_id}" for run in going),
+        "runs",
+        "policy",
+    ]
     for run in going:
         await runs.finish(house.olga if run is going[0] else house.caller("bob"), run)
     refusal = await refused(house.olga.call(_request(project_id)), "FREEZE_BLOCKED", blocker="APPROVALS_MISSING")

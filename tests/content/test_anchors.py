@@ -121,9 +121,11 @@ def test_of_two_that_are_alike_none_is_chosen() -> None:
     before = ["Limit of the first arm: 10 mg", "end"]
     after = ["Limit of the first arm: 11 mg", "Limit of the first arm: 12 mg", "end!"]
     assert find(before, after, 1) == GONE
-    block = [f"row {number}: value value value" for number in range(4)]
-    twice = [*[f"{row}." for row in block], "between", *[f"{row};" for row in block]]
-    assert find([*block, "end"], [*twice, "end!"], 1, 4) == GONE
+    hours = [f"Measure the dose in milligrams at hour {hour}" for hour in range(10)]
+    again = [f"{hour}, then" for hour in hours[3:7]]
+    alone = [*[f"{hour}." for hour in hours], "one", "two", "three", "four"]
+    assert find(["a", *hours[3:7], "b"], alone, 2, 5) == (FUZZY, 4, 7)
+    assert find(["a", *hours[3:7], "b"], [*alone, *again], 2, 5) == GONE
 
 
 def test_what_stood_there_before_is_not_taken_for_what_is_gone() -> None:

@@ -34,6 +34,17 @@ def copy_of(table: str, where: str, verb: str = "INSERT", **values: str) -> str:
     return f"{verb} INTO {table} SELECT {', '.join(columns)} FROM {table} WHERE {where}"  # noqa: S608 - our own names
 
 
+#: A run as it begins.
+FRESH_RUN: Final = {
+    "state": "'RUNNING'",
+    "finish_time_us": "0",
+    "line_count": "0",
+    "log_bytes": "0",
+    "log_sha256": "x''",
+    "results": "'[]'",
+}
+
+
 def changed(**values: str) -> str:
     """The update of a comment with such values, which counts as a change like any other."""
     told = ", ".join(f"{column} = {value}" for column, value in {"revision": "revision + 1", **values}.items())
@@ -140,7 +151,7 @@ ATTACKS_ON_RELEASES: Final[dict[str, list[str]]] = {
     "comment_not_frozen_update": [
         "UPDATE comment SET state = 'CLOSED', revision = revision + 1 WHERE project_id = @frozen AND kind = 'TASK'",
     ],
-    "run_not_frozen_insert": [copy_of("run", "project_id = @frozen", run_id="'x'")],
+    "run_not_frozen_insert": [copy_of("run", "project_id = @frozen", run_id="'x'", **FRESH_RUN)],
     "run_not_frozen_update": ["@freezing; UPDATE run SET state = 'PASSED' WHERE @running"],
     "run_log_chunk_not_frozen_insert": [
         (

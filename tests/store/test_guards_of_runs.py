@@ -9,7 +9,7 @@ import pytest
 
 from foundry.store.guards import SQLITE_GUARDS
 from foundry.store.tables import metadata
-from tests.store.attacks_on_releases import copy_of, spelt_out
+from tests.store.attacks_on_releases import FRESH_RUN, copy_of, spelt_out
 from tests.store.test_guards import everything, prepared
 
 _DONE: Final = "project_id = @open AND state = 'PASSED'"
@@ -56,16 +56,23 @@ ATTACKS: dict[str, list[str]] = {
         f"DELETE FROM run WHERE {_DONE}",  # noqa: S608 - a constant of this file
         "DELETE FROM run",
     ],
+    "run_begins": [
+        # A run that passed without having run, or that has lines nobody wrote.
+        copy_of("run", _DONE, run_id="'x'"),
+        *(copy_of("run", _DONE, run_id="'x'", **(FRESH_RUN | {column: column})) for column in FRESH_RUN),
+    ],
     "run_no_replace": [
-        # A failed run becomes a passed one, a sealed one runs again, one that runs is another's.
-        copy_of("run", "@running", "INSERT OR REPLACE", state="'PASSED'"),
-        copy_of("run", _DONE, "INSERT OR REPLACE", state="'RUNNING'"),
-        copy_of("run", "@running", "INSERT OR REPLACE", starter="replace(starter, 'bob', 'mallory')"),
-        copy_of("run", _DONE, "INSERT OR REPLACE"),
+        # A sealed run runs again, one that runs begins anew, or is another's.
+        copy_of("run", _DONE, "INSERT OR REPLACE", **FRESH_RUN),
+        copy_of("run", "@running", "INSERT OR REPLACE", **FRESH_RUN),
+        copy_of("run", "@running", "INSERT OR REPLACE", starter="replace(starter, 'bob', 'mallory')", **FRESH_RUN),
     ],
     "run_keeps": [
         *(_run("@running", **{column: value}) for column, value in KEPT.items()),
         *(_run(_DONE, **{column: value}) for column, value in (KEPT | SEALED).items()),
+        # A verdict before the end.
+        _run("@running", log_sha256="zeroblob(32)"),
+        _run("@running", results="""'[{"name":"x","passed":true,"value":""}]'"""),
         # Once more to the end, and back.
         _run(_DONE, state="'RUNNING'"),
         _run(_DONE, line_count="line_count"),
@@ -105,7 +112,7 @@ ATTACKS: dict[str, list[str]] = {
         _chunk(_DONE, _NEXT),
         _chunk("@running", "1", run_id="'x'"),
         # A console that does not begin at its beginning.
-        copy_of("run", "@running", run_id="'x'", line_count="0") + ";" + _chunk("run_id = 'x'", "2"),
+        copy_of("run", "@running", run_id="'x'", **FRESH_RUN) + ";" + _chunk("run_id = 'x'", "2"),
     ],
 }
 PAIRS = [

@@ -182,6 +182,8 @@ class Console:
             return found
         if self._heads.get(project_id, {}).get(run_id) == line:
             return None  # up to date, as nearly everybody is after each piece: not worth a look into the store
+        # The run first: if it is finished, the lines that are read behind it are all there are.
+        run = await self._runs.get(project_id, run_id)
         chunk = await self._runs.chunk(project_id, run_id, line)
         if chunk:
             first, count, data = chunk
@@ -189,7 +191,6 @@ class Console:
             found = self._encode(RunLogEvent(run_id, lines)), first + count
             self._pieces[run_id, line] = found
             return found
-        run = await self._runs.get(project_id, run_id)
         if run and run.state is not RunState.RUNNING:
             return self._encode(RunLogEvent(run_id, finished=run)), 0
         return None

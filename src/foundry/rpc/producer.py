@@ -18,7 +18,7 @@ from foundry.domain.run import RunState
 from foundry.rpc.calls import readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from foundry.clock import Clock
     from foundry.domain.principal import Caller
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 #: Text that may wait to be stored; beyond it the client is not read.
 _WAITING_BYTES_MAX: Final = 4 * 1024 * 1024
-#: A transaction costs as much as a hundred lines: those that come one by one are gathered for this long, or until they
-#: are so many bytes. The first after a pause never waits.
+#: A transaction costs as much as a hundred lines: those of a client that sends them one by one, without waiting for
+#: answers, are gathered for this long, or until they are so many bytes.
 _LINGER_S: Final = 0.01
 _GATHERED_BYTES: Final = 64 * 1024
 #: What a line takes beside its text.
@@ -51,7 +51,7 @@ class Producer:
         runs: RunManager,
         clock: Clock,
         *,
-        read_lines: Callable[[Iterable[pb.LogLine]], list[LogLine]],
+        read_lines: Callable[[Sequence[pb.LogLine]], list[LogLine]],
         drain_s: float,
     ) -> None:
         self._context = context
@@ -63,6 +63,8 @@ class Producer:
         self._waiting: deque[list[LogLine]] = deque()
         self._waiting_bytes = 0
         self._stored_s = float("-inf")
+        self._storing = False
+        self._sends_on = False  # without waiting for the answer to what it sent before
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._ended = False
@@ -81,8 +83,9 @@ class Producer:
                 self._news.clear()
                 while self._waiting:
                     await self._gather()
+                    self._storing, self._sends_on = True, False
                     await self._store()
-                    self._stored_s = asyncio.get_running_loop().time()
+                    self._storing, self._stored_s = False, asyncio.get_running_loop().time()
                 if self._cancelled:
                     return self._cancelled
                 if self._leaving:
@@ -130,6 +133,7 @@ class Producer:
             if known and given not in {"", known}:
                 raise InvalidArgument(name, "a stream is about one run")
         self._project_id, self._run_id = self._project_id or message.project_id, self._run_id or message.run_id
+        self._sends_on = self._sends_on or self._storing or bool(self._waiting)
         self._waiting.append(self._read_lines(message.lines))
         self._waiting_bytes += message.ByteSize() + _LINE_BYTES * len(message.lines)
         self._news.set()
@@ -140,7 +144,7 @@ class Producer:
         """Let lines that come one by one become many; not when the end is near."""
         left_s = self._stored_s + _LINGER_S - asyncio.get_running_loop().time()
         ending = self._ended or self._leaving or self._cancelled
-        if left_s > 0 and self._waiting_bytes < _GATHERED_BYTES and not ending:
+        if self._sends_on and left_s > 0 and self._waiting_bytes < _GATHERED_BYTES and not ending:
             await asyncio.sleep(left_s)
 
     async def _store(self) -> None:

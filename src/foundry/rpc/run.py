@@ -15,7 +15,7 @@ from foundry.rpc import codec, validation
 from foundry.rpc.producer import Producer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Sequence
 
     from foundry.clock import Clock
     from foundry.coordination.ports import EventBus
@@ -95,7 +95,7 @@ class RunServicer:
             self._producers.discard(producer)
 
     async def append(
-        self, caller: Caller, project_id: str, run_id: str, lines: Iterable[pb.LogLine]
+        self, caller: Caller, project_id: str, run_id: str, lines: Sequence[pb.LogLine]
     ) -> pb.AppendRunLogResponse:
         """Append the lines of one message."""
         return pb.AppendRunLogResponse(next_line=await self._runs.append(caller, project_id, run_id, self.lines(lines)))
@@ -192,16 +192,16 @@ class RunServicer:
         for producer in self._producers:
             producer.leave()
 
-    def lines(self, lines: Iterable[pb.LogLine]) -> list[LogLine]:
+    def lines(self, lines: Sequence[pb.LogLine]) -> list[LogLine]:
         """The lines of a message, checked.
 
         Raises:
             InvalidArgument, ContentTooLarge: A line breaks its bounds, or there are too many.
         """
-        taken = list(lines)
-        if len(taken) > self._limits.lines_per_message_max:
-            raise InvalidArgument("lines", f"at most {self._limits.lines_per_message_max}; got {len(taken)}")
-        return [self._line(line) for line in taken]
+        # Counted before they are looked at: two million empty ones fit into a message, and would take seconds.
+        if len(lines) > self._limits.lines_per_message_max:
+            raise InvalidArgument("lines", f"at most {self._limits.lines_per_message_max}; got {len(lines)}")
+        return [self._line(line) for line in lines]
 
     def _line(self, line: pb.LogLine) -> LogLine:
         text, size_max = line.text, self._line_bytes_max
@@ -231,16 +231,15 @@ def _optional_sha256(text: str) -> str:
     return validation.sha256(text, "content_sha256") if text else ""
 
 
-def _results(results: Iterable[pb.RunResult]) -> tuple[RunResult, ...]:
-    taken = list(results)
-    if len(taken) > _RESULTS_MAX:
+def _results(results: Sequence[pb.RunResult]) -> tuple[RunResult, ...]:
+    if len(results) > _RESULTS_MAX:
         raise InvalidArgument("results", f"at most {_RESULTS_MAX}")
-    if len({result.name for result in taken}) < len(taken):
+    if len({result.name for result in results}) < len(results):
         raise InvalidArgument("results", "each name at most once")
     checked = [
         validation.check(
             validation.RunResultFields, "results", name=result.name, passed=result.passed, value=result.value
         )
-        for result in taken
+        for result in results
     ]
     return tuple(RunResult(result.name, result.passed, result.value) for result in checked)

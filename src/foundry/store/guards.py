@@ -90,13 +90,21 @@ SQLITE_GUARDS: dict[str, str] = {
         when="NEW.revision IS NOT OLD.revision + 1 OR OLD.delete_time_us > 0",
     ),
     "comment_text_no_replace": _refuse_replace("comment_text", "project_id", "comment_id", "revision"),
+    "run_begins": (
+        "CREATE TRIGGER run_begins BEFORE INSERT ON run "
+        "WHEN (NEW.state, NEW.finish_time_us, NEW.line_count, NEW.log_bytes, NEW.log_sha256, NEW.results) "
+        "IS NOT ('RUNNING', 0, 0, 0, x'', '[]') "
+        "BEGIN SELECT RAISE(ABORT, 'a run begins without lines and without an end'); END"
+    ),
     "run_no_delete": _refuse("run", "DELETE"),
     "run_no_replace": _refuse_replace("run", "project_id", "run_id"),
     "run_keeps": _refuse_change(
         "run",
         *("project_id", "run_id", "version_number", "content_sha256", "harness", "labels", "attempt", "starter"),
         "start_time_us",
-        when="OLD.state <> 'RUNNING' OR NEW.line_count < OLD.line_count OR NEW.line_count IS NOT coalesce((SELECT "
+        when="OLD.state <> 'RUNNING' "
+        "OR NEW.state = 'RUNNING' AND (NEW.log_sha256, NEW.results) IS NOT (x'', '[]') "
+        "OR NEW.line_count < OLD.line_count OR NEW.line_count IS NOT coalesce((SELECT "
         "first_line + line_count - 1 FROM run_log_chunk WHERE project_id = NEW.project_id AND run_id = NEW.run_id "
         "ORDER BY first_line DESC LIMIT 1), 0)",
     ),

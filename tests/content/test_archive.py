@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundry.content import archive
@@ -73,6 +73,7 @@ def test_a_file_beyond_8_gib_can_be_told() -> None:
     assert info.size == 9 * 2**30
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**40))
 def test_content_fills_whole_blocks(size_bytes: int) -> None:
     """And never more zeros than needed."""
@@ -82,6 +83,7 @@ def test_content_fills_whole_blocks(size_bytes: int) -> None:
     assert not any(padding)
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[a-z0-9_]+(/[a-z0-9_.-]+)*", fullmatch=True), st.integers(0, 2**40), st.integers(0, 2**32))
 def test_the_size_of_a_header_does_not_depend_on_the_time(path: str, size_bytes: int, time_s: int) -> None:
     """The size of an archive is told before it is made."""

@@ -230,12 +230,12 @@ async def test_all_that_stands_in_the_way_is_named_at_once(house: House) -> None
     going = [await runs.start(who, project_id) for who in (house.olga, house.caller("bob"))]
     async with house.unchanged(project_id):
         call = house.olga.call(_request(project_id))
-        refusal = await refused(call, "FREEZE_BLOCKED", blocker="RUN_RUNNING", blocker_count="4")
-    assert refusal.types == ["RUN_RUNNING", "RUN_RUNNING", "EVIDENCE_MISSING", "APPROVALS_MISSING"]
+        refusal = await refused(call, "FREEZE_BLOCKED", blocker="EVIDENCE_MISSING", blocker_count="4")
+    assert refusal.types == ["EVIDENCE_MISSING", "APPROVALS_MISSING", "RUN_RUNNING", "RUN_RUNNING"]
     assert [subject for subject, _ in refusal.violations] == [
-        *(f"runs/{run.run_id}" for run in going),
         "runs",
         "policy",
+        *(f"runs/{run.run_id}" for run in going),
     ]
     for run in going:
         await runs.finish(house.olga if run is going[0] else house.caller("bob"), run)

@@ -82,6 +82,7 @@ ATTACKS_ON_COMMENTS: Final[dict[str, list[str]]] = {
         changed(revision="revision", assignee="'mallory'"),
         changed(revision="revision + 2", assignee="'mallory'"),
         changed(revision="revision - 1", assignee="'mallory'"),
+        changed(text_revision="text_revision - 1"),
         # A deleted comment comes back; one comment takes the place of another.
         "UPDATE comment SET delete_time_us = 0, revision = revision + 1 WHERE @deleted",
         changed(comment_id="(SELECT comment_id FROM comment WHERE @deleted)").replace("UPDATE", "UPDATE OR REPLACE", 1),

@@ -119,7 +119,7 @@ class Comment:
 
 @dataclass(frozen=True, slots=True)
 class CommentFilter:
-    """Which comments to list; empty members do not restrict. A state restricts to first comments of threads."""
+    """Which comments to list; empty members do not restrict. A state restricts to first comments of threads, alive."""
 
     thread_id: str = ""
     kind: CommentKind | None = None

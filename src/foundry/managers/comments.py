@@ -30,6 +30,7 @@ from foundry.domain.errors import (
 from foundry.ids import new_id
 from foundry.managers.access import authorize, readable
 from foundry.managers.entries import entry
+from foundry.managers.paging import read_page
 from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 
@@ -343,9 +344,15 @@ class CommentManager:
         """
         project, _ = await readable(self._projects, caller, project_id)
         _check_version(project, at_version)
-        comments = await self._comments.page(project_id, wanted, after, limit + 1)
-        placed = await self._place(project_id, comments[:limit], at_version or project.head_version)
-        return placed, len(comments) > len(placed)
+        comments, more = await read_page(
+            lambda behind, most: self._comments.page(project_id, wanted, behind, most),
+            after,
+            limit,
+            key=lambda comment: comment.comment_id,
+            size=lambda comment: len(comment.text),
+        )
+        placed = await self._place(project_id, comments, at_version or project.head_version)
+        return placed, more or len(comments) > len(placed)
 
     async def _place(self, project_id: str, comments: Sequence[Comment], version: int) -> list[PlacedComment]:
         places = await self._anchoring.places(project_id, [comment.anchor for comment in comments], version)

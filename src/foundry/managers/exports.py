@@ -301,16 +301,16 @@ def _blockers(unit: UnitOfWork, *, passed: bool) -> list[tuple[str, str, str]]:
     project = unit.project
     if not project.head_version:
         return [(Blocker.NO_VERSION, "versions", "nothing was ever saved")]
-    blockers: list[tuple[str, str, str]] = [
-        (Blocker.RUN_RUNNING, f"runs/{run.run_id}", f"run {run.run_id} is not finished") for run in unit.running_runs
-    ]
+    blockers: list[tuple[str, str, str]] = []
     if project.policy.require_evidence and not passed:
         blockers.append((Blocker.EVIDENCE_MISSING, "runs", "policy wants a passed run of this content"))
-    if project.policy.min_approvals:
-        wanted = project.policy.min_approvals
-        blockers.append(
-            (Blocker.APPROVALS_MISSING, "policy", f"policy wants {wanted} signatures, which cannot be given yet")
-        )
+    if wanted := project.policy.min_approvals:
+        text = f"policy wants {wanted} signatures, which cannot be given yet"
+        blockers.append((Blocker.APPROVALS_MISSING, "policy", text))
+    # Last: there may be more of them than a status has room for.
+    blockers += [
+        (Blocker.RUN_RUNNING, f"runs/{run.run_id}", f"run {run.run_id} is not finished") for run in unit.running_runs
+    ]
     return blockers
 
 

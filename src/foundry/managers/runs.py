@@ -25,6 +25,7 @@ from foundry.ids import new_id
 from foundry.managers.access import authorize, readable
 from foundry.managers.entries import entry
 from foundry.managers.holding import attached_session
+from foundry.managers.paging import read_page
 from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 
@@ -303,10 +304,26 @@ class RunManager:
         await readable(self._projects, caller, project_id)
         return _known(await self._runs.get(project_id, run_id), run_id)
 
-    async def list_runs(self, caller: Caller, project_id: str, wanted: RunFilter, before: str, limit: int) -> list[Run]:
-        """Runs older than the id ``before``, newest first; at most ``limit``."""
+    async def list_runs(
+        self, caller: Caller, project_id: str, wanted: RunFilter, before: str, limit: int
+    ) -> tuple[list[Run], bool]:
+        """Runs older than the id ``before``, newest first, and whether there are more.
+
+        At most ``limit``; fewer, but one at least, when they are large.
+        """
         await readable(self._projects, caller, project_id)
-        return await self._runs.page(project_id, wanted, before, limit)
+        return await read_page(
+            lambda behind, most: self._runs.page(project_id, wanted, behind, most),
+            before,
+            limit,
+            key=lambda run: run.run_id,
+            size=_size,
+        )
+
+
+def _size(run: Run) -> int:
+    labels = sum(len(key) + len(value) for key, value in run.labels.items())
+    return labels + sum(len(result.name) + len(result.value) for result in run.results)
 
 
 def _known(run: Run | None, run_id: str) -> Run:

@@ -141,10 +141,11 @@ class RunServicer:
         size = self._pages.size(request.page_size)
         bound = ("ListRuns", request.project_id, wanted.version_number, request.state, wanted.content_sha256)
         before = self._pages.read(request.page_token, "", *bound)
-        found = await self._runs.list_runs(caller, request.project_id, wanted, before, size + 1)
+        found, more = await self._runs.list_runs(caller, request.project_id, wanted, before, size)
         runs = self._pages.fit(found, size, codec.run)
-        more = self._pages.issue(runs[-1].run_id, *bound) if len(found) > len(runs) else ""
-        return pb.ListRunsResponse(runs=runs, next_page_token=more)
+        more = more or len(found) > len(runs)
+        token = self._pages.issue(runs[-1].run_id, *bound) if more else ""
+        return pb.ListRunsResponse(runs=runs, next_page_token=token)
 
     async def ReadRunLog(
         self, request: pb.ReadRunLogRequest, caller: Caller

@@ -151,4 +151,6 @@ class CommentRepository:
         for column, value in equal:
             if value:
                 query = query.where(column == str(value))
+        if wanted.state:  # a tombstone is neither open nor closed to anybody who looks for work
+            query = query.where(c.delete_time_us == 0)
         return [to_comment(tuple(row)) for row in await self._database.fetch(query)]

@@ -87,7 +87,7 @@ SQLITE_GUARDS: dict[str, str] = {
         "comment",
         *("project_id", "comment_id", "thread_id", "kind", "version_number", "draft_id", "field", "start_line"),
         *("end_line", "quote", "field_sha256", "author", "author_subject", "run_id", "create_time_us"),
-        when="NEW.revision IS NOT OLD.revision + 1 OR OLD.delete_time_us > 0",
+        when="NEW.revision IS NOT OLD.revision + 1 OR NEW.text_revision < OLD.text_revision OR OLD.delete_time_us > 0",
     ),
     "comment_text_no_replace": _refuse_replace("comment_text", "project_id", "comment_id", "revision"),
     "run_begins": (

@@ -266,7 +266,9 @@ Global___Anchor: _TypeAlias = Anchor  # noqa: Y015
 
 @_typing.final
 class ResolvedAnchor(_message.Message):
-    """Where an anchor is in another version. Computed, never stored."""
+    """Where an anchor is in another version. Computed, never stored. It may be narrower than the comment's own lines: where
+    these changed, it is the place of their quote.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -464,7 +466,7 @@ class ListCommentsRequest(_message.Message):
     kind: Global___CommentKind.ValueType
     """Only this kind."""
     state: Global___CommentState.ValueType
-    """Only threads in this state, by their first comment: no replies."""
+    """Only threads in this state, by their first comment: no replies and no tombstones."""
     field: _builtins.str
     """Only comments anchored in this field."""
     author: _builtins.str

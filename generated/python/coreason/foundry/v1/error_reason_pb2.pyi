@@ -433,9 +433,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_FREEZE_BLOCKED: _ErrorReason.ValueType  # 48
     """FAILED_PRECONDITION. Something stands in the way of a freeze. The metadata name the first; a PreconditionFailure
-    lists all, each with its subject: NO_VERSION (`versions`: nothing was ever saved), RUN_RUNNING (`runs/{run_id}`: a
-    run is not finished), EVIDENCE_MISSING (`runs`: policy wants a passed run of this content) and APPROVALS_MISSING
-    (`policy`: it wants signatures, which cannot be given yet).
+    lists the first 20, each with its subject: NO_VERSION (`versions`: nothing was ever saved), EVIDENCE_MISSING (`runs`:
+    policy wants a passed run of this content), APPROVALS_MISSING (`policy`: it wants signatures, which cannot be given
+    yet) and RUN_RUNNING (`runs/{run_id}`: a run is not finished).
 
         { "reason": "FREEZE_BLOCKED",
           "domain": "foundry.coreason.ai",
@@ -869,9 +869,9 @@ ERROR_REASON_VERSION_MISMATCH: ErrorReason.ValueType  # 47
 """
 ERROR_REASON_FREEZE_BLOCKED: ErrorReason.ValueType  # 48
 """FAILED_PRECONDITION. Something stands in the way of a freeze. The metadata name the first; a PreconditionFailure
-lists all, each with its subject: NO_VERSION (`versions`: nothing was ever saved), RUN_RUNNING (`runs/{run_id}`: a
-run is not finished), EVIDENCE_MISSING (`runs`: policy wants a passed run of this content) and APPROVALS_MISSING
-(`policy`: it wants signatures, which cannot be given yet).
+lists the first 20, each with its subject: NO_VERSION (`versions`: nothing was ever saved), EVIDENCE_MISSING (`runs`:
+policy wants a passed run of this content), APPROVALS_MISSING (`policy`: it wants signatures, which cannot be given
+yet) and RUN_RUNNING (`runs/{run_id}`: a run is not finished).
 
     { "reason": "FREEZE_BLOCKED",
       "domain": "foundry.coreason.ai",

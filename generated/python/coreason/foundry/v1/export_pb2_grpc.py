@@ -122,7 +122,8 @@ class ExportServiceServicer:
 
     def StartRevision(self, request, context):
         """Makes a new project whose version 1 is the released content of a frozen one, and that cites its fingerprint. Needs
-        the role EDITOR; the caller becomes its first OWNER. `scratchpad` comes along too.
+        the role EDITOR; the caller becomes its first OWNER. `scratchpad` comes along too. Of a release without
+        fields the new project is at version 0.
 
         Idempotent with a `request_id`. Errors: ROLE_TOO_LOW (PERMISSION_DENIED), NOT_FROZEN, PROJECT_ARCHIVED,
         REASON_REQUIRED (FAILED_PRECONDITION), REQUEST_ID_REUSED (INVALID_ARGUMENT).

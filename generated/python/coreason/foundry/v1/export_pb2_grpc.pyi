@@ -56,7 +56,8 @@ class ExportServiceStub:
     """
     StartRevision: _aio.UnaryUnaryMultiCallable[_export_pb2.StartRevisionRequest, _export_pb2.StartRevisionResponse]
     """Makes a new project whose version 1 is the released content of a frozen one, and that cites its fingerprint. Needs
-    the role EDITOR; the caller becomes its first OWNER. `scratchpad` comes along too.
+    the role EDITOR; the caller becomes its first OWNER. `scratchpad` comes along too. Of a release without
+    fields the new project is at version 0.
 
     Idempotent with a `request_id`. Errors: ROLE_TOO_LOW (PERMISSION_DENIED), NOT_FROZEN, PROJECT_ARCHIVED,
     REASON_REQUIRED (FAILED_PRECONDITION), REQUEST_ID_REUSED (INVALID_ARGUMENT).
@@ -134,7 +135,8 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_export_pb2.StartRevisionRequest, _abc.Awaitable[_export_pb2.StartRevisionResponse]],
     ) -> _abc.Awaitable[_export_pb2.StartRevisionResponse]:
         """Makes a new project whose version 1 is the released content of a frozen one, and that cites its fingerprint. Needs
-        the role EDITOR; the caller becomes its first OWNER. `scratchpad` comes along too.
+        the role EDITOR; the caller becomes its first OWNER. `scratchpad` comes along too. Of a release without
+        fields the new project is at version 0.
 
         Idempotent with a `request_id`. Errors: ROLE_TOO_LOW (PERMISSION_DENIED), NOT_FROZEN, PROJECT_ARCHIVED,
         REASON_REQUIRED (FAILED_PRECONDITION), REQUEST_ID_REUSED (INVALID_ARGUMENT).

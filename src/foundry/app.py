@@ -21,6 +21,7 @@ from foundry.ids import new_id
 from foundry.managers.anchoring import Anchoring
 from foundry.managers.audit import AuditManager
 from foundry.managers.bundle import Bundler
+from foundry.managers.comment_reader import CommentReader
 from foundry.managers.comments import CommentManager
 from foundry.managers.console import Console
 from foundry.managers.denials import Denials
@@ -43,12 +44,12 @@ from foundry.rpc.draft import DraftServicer
 from foundry.rpc.encoding import EventEncoder
 from foundry.rpc.export import ExportServicer
 from foundry.rpc.lock import LockServicer
+from foundry.rpc.pages import Pages
 from foundry.rpc.project import ProjectServicer
 from foundry.rpc.run import RunServicer
 from foundry.rpc.server import bind, build_server, set_serving
 from foundry.rpc.session import SessionServicer
 from foundry.rpc.stream import StreamParts
-from foundry.rpc.validation import Pages
 from foundry.settings import StartupError
 from foundry.store.database import Database, StoreError
 from foundry.store.housekeeping import forget_old_requests
@@ -137,6 +138,7 @@ class _Managers:
     drafts: DraftManager
     sessions: SessionManager
     comments: CommentManager
+    comment_reader: CommentReader
     runs: RunManager
     exports: ExportManager
     bundler: Bundler
@@ -162,7 +164,7 @@ def _managers(
     )
     state = StateReader(database, store, fanout=settings.fanout)
     encode = EventEncoder(epoch=database.epoch, limits=limits, liveness=liveness)
-    console = Console(store.runs, encode)
+    console, anchoring = Console(store.runs, encode), Anchoring(drafts, workers)
     hub = SessionHub(
         sessions,
         state,
@@ -179,7 +181,8 @@ def _managers(
         locks=locks,
         drafts=DraftManager(lane, projects, fields, drafts, workers, limits=limits, idle_limit_us=idle_limit_us),
         sessions=sessions,
-        comments=CommentManager(lane, projects, store.comments, store.runs, Anchoring(drafts, workers)),
+        comments=CommentManager(lane, projects, store.comments, store.runs, anchoring),
+        comment_reader=CommentReader(projects, store.comments, anchoring),
         runs=RunManager(lane, projects, drafts, store.runs, limits=limits),
         exports=ExportManager(
             lane, store, workers, limits=limits, instance_id=instance_id, idle_limit_us=idle_limit_us
@@ -217,7 +220,7 @@ def _servicers(
             "LockService": LockServicer(managers.locks, pages, epoch=epoch),
             "SessionService": sessions,
             "AuditService": AuditServicer(managers.audit, pages, epoch=epoch),
-            "CommentService": CommentServicer(managers.comments, pages, epoch=epoch),
+            "CommentService": CommentServicer(managers.comments, managers.comment_reader, pages, epoch=epoch),
             "RunService": runs,
             "ExportService": ExportServicer(managers.exports, managers.bundler, epoch=epoch),
         },

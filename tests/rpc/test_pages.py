@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from coreason.foundry.v1 import types_pb2
 from foundry.domain.errors import InvalidArgument, PageTokenInvalid
-from foundry.rpc import validation
-from foundry.rpc.validation import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Pages
+from foundry.rpc.pages import PAGE_BYTES_MAX, Pages
+from foundry.rpc.validation import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
 
 PAGES = Pages(b"k" * 32)
 BOUND = ("ListDrafts", "project", "alice", "")
@@ -108,7 +108,7 @@ def test_a_page_fits_into_an_answer() -> None:
     def weighing(size: int) -> types_pb2.Principal:
         return types_pb2.Principal(subject="x" * size)
 
-    most = validation.PAGE_BYTES_MAX
+    most = PAGE_BYTES_MAX
     assert len(Pages.fit([most // 4] * 10, 10, weighing)) == 3
     assert len(Pages.fit([1] * 10, 7, weighing)) == 7
     assert len(Pages.fit([most * 2, 1], 10, weighing)) == 1

@@ -20,7 +20,6 @@ from foundry.domain.comment import CommentFilter
 from foundry.domain.entry import Event
 from foundry.domain.errors import NotFrozen
 from foundry.domain.field import SCRATCHPAD, FieldValue
-from foundry.domain.run import RunFilter
 from foundry.managers import bundle_records as records
 from foundry.managers.access import authorize, readable
 from foundry.managers.bundle_format import FORMAT
@@ -29,6 +28,9 @@ from foundry.managers.exports import release_statement
 from foundry.store.needs import Needs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foundry.domain.draft import Draft
     from foundry.domain.entry import Value
     from foundry.domain.field import FieldDigest
     from foundry.domain.principal import Caller
@@ -136,9 +138,11 @@ class Bundler:
         files = [_of("MANIFEST.json", manifest), _of("SHA256SUMS", sums.encode()), *files]
         name = f"{freeze.project_id}-v{freeze.version_number}"
         size = len(archive.END)
-        for file in files:
+        for number, file in enumerate(files):
             size += len(archive.header(f"{name}/{file.path}", file.size, 0))
             size += file.size + len(archive.padding(file.size))
+            if number % _ROWS == 0:
+                await asyncio.sleep(0)
 
         def decide(unit: UnitOfWork) -> int:
             authorize(unit, caller, Action.READ)
@@ -171,12 +175,15 @@ class Bundler:
         files += [self._field(freeze.project_id, digest) for digest in released]
         size = sum(digest.size for digest in released)
         if size <= _PAYLOAD_CONTENT_BYTES_MAX:
-            values = [FieldValue(digest, await self._content(freeze.project_id, digest)) for digest in released]
-            files.append(_of("payload/agent.json", await self._workers.run(size, agent_payload, draft, values)))
+            files.append(await _derived("payload/agent.json", lambda: self._payload(draft, released)))
         files.append(await _derived("comments.jsonl", lambda: self._comments(freeze.project_id)))
-        for run in await self._all_runs(freeze.project_id):
-            files += self._run(run)
+        async for run_id in self._store.runs.ids(freeze.project_id):
+            files += await self._run(freeze.project_id, run_id)
         return files
+
+    async def _payload(self, draft: Draft, digests: Sequence[FieldDigest]) -> AsyncGenerator[bytes, None]:
+        values = [FieldValue(digest, await self._content(draft.project_id, digest)) for digest in digests]
+        yield await self._workers.run(sum(digest.size for digest in digests), agent_payload, draft, values)
 
     def _field(self, project_id: str, digest: FieldDigest) -> File:
         async def pieces() -> AsyncGenerator[bytes, None]:
@@ -213,13 +220,25 @@ class Bundler:
             if salt is not None and text is not None:
                 yield records.text_line(sequence, salt, text)
 
-    def _run(self, run: Run) -> list[File]:
-        async def pieces() -> AsyncGenerator[bytes, None]:
-            async for _, _, data in self._store.runs.chunks(run.project_id, run.run_id):
+    async def _run(self, project_id: str, run_id: str) -> list[File]:
+        async def record() -> AsyncGenerator[bytes, None]:
+            yield records.run_record(await self._known_run(project_id, run_id))
+
+        async def console() -> AsyncGenerator[bytes, None]:
+            async for _, _, data in self._store.runs.chunks(project_id, run_id):
                 yield data
 
-        console = File(f"runs/{run.run_id}.log.jsonl", run.log_bytes, run.log_sha256, pieces)
-        return [_of(f"runs/{run.run_id}.json", records.run_record(run)), console]
+        run = await self._known_run(project_id, run_id)
+        return [
+            await _derived(f"runs/{run_id}.json", record),
+            File(f"runs/{run_id}.log.jsonl", run.log_bytes, run.log_sha256, console),
+        ]
+
+    async def _known_run(self, project_id: str, run_id: str) -> Run:
+        run = await self._store.runs.get(project_id, run_id)
+        if run is None:
+            raise LookupError(f"run {run_id} of {project_id} is missing")
+        return run
 
     async def _comments(self, project_id: str) -> AsyncGenerator[bytes, None]:
         after = ""
@@ -227,12 +246,6 @@ class Bundler:
             for comment in page:
                 yield records.comment_line(comment)
             after = page[-1].comment_id
-
-    async def _all_runs(self, project_id: str) -> list[Run]:
-        found: list[Run] = []
-        while page := await self._store.runs.page(project_id, RunFilter(), found[-1].run_id if found else "", _ROWS):
-            found += page
-        return found
 
 
 def _of(path: str, content: bytes) -> File:

@@ -80,6 +80,7 @@ def comment_line(comment: Comment) -> bytes:
         "comment_id": comment.comment_id,
         "create_time": iso_time(comment.create_time_us),
         "delete_time": iso_time(comment.delete_time_us) if comment.delete_time_us else None,
+        "edit_time": iso_time(comment.edit_time_us) if comment.edit_time_us else None,
         "kind": comment.kind.value,
         "run_id": comment.run_id,
         "state": comment.state.value if comment.state else None,
@@ -92,6 +93,7 @@ def comment_line(comment: Comment) -> bytes:
 
 def run_record(run: Run) -> bytes:
     """A run without its console."""
+    results = [asdict(result) for result in run.results]
     return canonical_json(
         {
             "attempt": run.attempt,
@@ -101,8 +103,8 @@ def run_record(run: Run) -> bytes:
             "labels": run.labels,
             "line_count": run.line_count,
             "log_sha256": run.log_sha256,
-            "results": [asdict(result) for result in run.results],
-            "results_sha256": sha256_hex(canonical_json([asdict(result) for result in run.results])),
+            "results": results,
+            "results_sha256": sha256_hex(canonical_json(results)),
             "run_id": run.run_id,
             "start_time": iso_time(run.start_time_us),
             "starter": _principal(run.starter),

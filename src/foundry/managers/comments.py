@@ -13,7 +13,6 @@ from foundry.domain.comment import (
     COMMENTS_PER_PROJECT_MAX,
     COMMENTS_PER_THREAD_MAX,
     Comment,
-    CommentFilter,
     CommentKind,
     CommentState,
 )
@@ -30,17 +29,15 @@ from foundry.domain.errors import (
 from foundry.ids import new_id
 from foundry.managers.access import authorize, readable
 from foundry.managers.entries import entry
-from foundry.managers.paging import read_page
 from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from foundry.domain.comment import Anchor, Place
+    from foundry.domain.comment import Anchor
     from foundry.domain.entry import NewEntry, Value
     from foundry.domain.principal import Caller
-    from foundry.domain.project import Project
     from foundry.managers.anchoring import Anchoring, WantedAnchor
     from foundry.store.comments import CommentRepository
     from foundry.store.lane import WriteLane
@@ -88,14 +85,6 @@ class CommentResult:
 
     comment: Comment
     sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedComment:
-    """A comment, and where its anchor is in the version asked about; None without an anchor."""
-
-    comment: Comment
-    place: Place | None
 
 
 class CommentManager:
@@ -170,6 +159,7 @@ class CommentManager:
                     _created(comment, anchor),
                     request_id=request_id,
                     text_sha256=sha256_hex(comment.text.encode()),
+                    quote_sha256=sha256_hex(anchor.quote.encode()) if anchor else "",
                 )
             )
             return unit.remember(CommentResult(comment, sequence))
@@ -310,54 +300,6 @@ class CommentManager:
         )
         return await self._lane.submit(needs, decide)
 
-    # --- read ---
-
-    async def placed(self, comment: Comment) -> PlacedComment:
-        """A comment just changed, with its place in the head."""
-        version = await self._projects.head_version(comment.project_id)
-        (placed,) = await self._place(comment.project_id, [comment], version)
-        return placed
-
-    async def get(self, caller: Caller, project_id: str, comment_id: str, *, at_version: int = 0) -> PlacedComment:
-        """A comment, with its place in a version; 0 for the head.
-
-        Raises:
-            NotFound: No such comment or version.
-        """
-        project, _ = await readable(self._projects, caller, project_id)
-        _check_version(project, at_version)
-        comment = await self._comments.get(project_id, comment_id)
-        if comment is None:
-            raise NotFound("comment", comment_id)
-        (placed,) = await self._place(project_id, [comment], at_version or project.head_version)
-        return placed
-
-    async def list_comments(
-        self, caller: Caller, project_id: str, wanted: CommentFilter, after: str, limit: int, *, at_version: int = 0
-    ) -> tuple[list[PlacedComment], bool]:
-        """Comments by age, from behind the id ``after``, and whether there are more.
-
-        At most ``limit``; fewer, but one at least, where placing them costs much.
-
-        Raises:
-            NotFound: No such version.
-        """
-        project, _ = await readable(self._projects, caller, project_id)
-        _check_version(project, at_version)
-        comments, more = await read_page(
-            lambda behind, most: self._comments.page(project_id, wanted, behind, most),
-            after,
-            limit,
-            key=lambda comment: comment.comment_id,
-            size=lambda comment: len(comment.text),
-        )
-        placed = await self._place(project_id, comments, at_version or project.head_version)
-        return placed, more or len(comments) > len(placed)
-
-    async def _place(self, project_id: str, comments: Sequence[Comment], version: int) -> list[PlacedComment]:
-        places = await self._anchoring.places(project_id, [comment.anchor for comment in comments], version)
-        return [PlacedComment(comment, place) for comment, place in zip(comments, places, strict=False)]
-
 
 def _check_shape(wanted: WantedComment) -> None:
     if wanted.assignee and wanted.kind is not CommentKind.TASK:
@@ -366,11 +308,6 @@ def _check_shape(wanted: WantedComment) -> None:
         raise InvalidArgument("kind", "a reply is a note")
     if wanted.parent_comment_id and wanted.anchor:
         raise InvalidArgument("anchor", "a reply is where its thread is")
-
-
-def _check_version(project: Project, version: int) -> None:
-    if version > project.head_version:
-        raise NotFound("draft", str(version))
 
 
 def _check_assignee(unit: UnitOfWork, subject: str) -> None:

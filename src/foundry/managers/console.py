@@ -98,11 +98,15 @@ class Console:
         follower = Follower(self, project_id, wake)
         # It listens first and looks then, so that no run is started unseen in between.
         self._followers.setdefault(project_id, []).append(follower)
-        for run in await self._runs.running(project_id):
-            follower.next_lines.setdefault(run.run_id, seen.get(run.run_id, 0) + 1)
-        for run_id, line in seen.items():
-            if run_id not in follower.next_lines and await self._runs.get(project_id, run_id):
-                follower.next_lines[run_id] = line + 1
+        try:
+            for run in await self._runs.running(project_id):
+                follower.next_lines.setdefault(run.run_id, seen.get(run.run_id, 0) + 1)
+            for run_id, line in seen.items():
+                if run_id not in follower.next_lines and await self._runs.get(project_id, run_id):
+                    follower.next_lines[run_id] = line + 1
+        except BaseException:
+            self.detach(follower)
+            raise
         follower.ready.update(dict.fromkeys(follower.next_lines))
         wake()
         return follower

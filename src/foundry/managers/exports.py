@@ -124,6 +124,7 @@ class ExportManager:
                 "version_number": draft.version_number,
                 "content_sha256": draft.content_sha256,
                 "payload_sha256": sha256,
+                "include_scratchpad": include_scratchpad,
             }
             return unit.record(entry(Event.ASSAY_EXPORTED, caller, data))
 
@@ -165,7 +166,7 @@ class ExportManager:
         # A run that passed stays one: what is found now holds in the transaction too.
         passed = draft is not None and await self._store.runs.passed(project_id, draft.content_sha256)
 
-        def decide(unit: UnitOfWork) -> FreezeResult:
+        def decide(unit: UnitOfWork) -> FreezeResult | None:
             project, _ = authorize(unit, caller, Action.FREEZE)
             if (done := unit.replay(FreezeResult)) is not None:
                 return done
@@ -175,13 +176,16 @@ class ExportManager:
                 raise VersionMismatch(expected_version, project.head_version)
             if blockers := _blockers(unit, passed=passed):
                 raise FreezeBlocked(blockers)
-            if draft is None:  # it was saved a moment ago: nobody can have decided on it
-                raise VersionMismatch(expected_version, project.head_version)
+            if draft is None:  # it was saved since it was looked for
+                return None
             return unit.remember(_freeze(unit, caller, draft, reason=reason, request_id=request_id))
 
         request = request_key(caller.principal, "RequestFreeze", request_id, [project_id, expected_version, reason])
         needs = Needs(project_id, caller.principal.subject, all_fields=True, running_runs=True, request=request)
-        return await self._lane.submit(needs, decide)
+        frozen = await self._lane.submit(needs, decide)
+        if frozen is None:
+            return await self.freeze(caller, project_id, expected_version, reason=reason, request_id=request_id)
+        return frozen
 
     async def get_freeze(self, caller: Caller, project_id: str) -> Freeze:
         """The freeze of a project.

@@ -101,17 +101,18 @@ class SessionHub:
         self._live[session.session_id] = live
         channel.subscribers[session.session_id] = live.wake
         try:
-            await self._begin(live, attached, after)
+            missed_runs = await self._begin(live, attached, after)
             if seen_lines is not None and not live.ended.is_set():
-                live.console = await self._console.attach(session.project_id, seen_lines, live.wake)
+                seen = dict.fromkeys(missed_runs, 0) | dict(seen_lines)
+                live.console = await self._console.attach(session.project_id, seen, live.wake)
         except BaseException:
             # The session is open and nobody else knows of it: whoever opened it closes it.
             self._spawn(self.finished(live, CloseReason.STREAM_GONE))
             raise
         return live
 
-    async def _begin(self, live: LiveSession, attached: AttachedSession, after: Position | None) -> None:
-        """Tell a client how it came in, and what it missed."""
+    async def _begin(self, live: LiveSession, attached: AttachedSession, after: Position | None) -> list[str]:
+        """Tell a client how it came in, and what it missed; returns the runs that were started meanwhile."""
         session = attached.session
         current = await self._sessions.current(session)
         if current.close_reason or current.stream_epoch != session.stream_epoch:
@@ -119,7 +120,7 @@ class SessionHub:
             self._detached(live)
             why = current.close_reason or CloseReason.SUPERSEDED
             live.end(ending(why, session.session_id), keeps_session=True)
-            return
+            return []
         await self._show(session.project_id, _presence(session))
         news = await self._state.since(session.project_id, live.caller.principal.subject, after)
         if news.resync:
@@ -132,6 +133,8 @@ class SessionHub:
         await self._send_news(live, news)
         if self._draining:  # it began while the streams were being counted out
             self._say_goodbye(live)
+        entries = [event.entry.new for event in news.events if isinstance(event, EntryEvent)]
+        return [str(new.data["run_id"]) for new in entries if new.event is Event.RUN_STARTED]
 
     async def _send_news(self, live: LiveSession, news: News) -> None:
         """Send missed entries or a snapshot, then who is here, then ``caught_up``."""

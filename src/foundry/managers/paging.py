@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Rows read in one go, and what an answer can carry about; who asks for a thousand large ones gets fewer.
-_ROWS: Final = 100
+_ROWS: Final = 25
 _BYTES: Final = 3 * 1024 * 1024
 
 

@@ -94,7 +94,7 @@ class RunLogReader:
                     # However slowly somebody reads: what they lost the right to they get no more of.
                     await self._check_right(caller, project_id)
                 if not follow or run.state is not RunState.RUNNING or 0 < to_line < line:
-                    yield run
+                    yield await self._known(project_id, run_id)
                     return
                 if begins:  # nothing yet: the reader is told at least that it follows
                     begins = False

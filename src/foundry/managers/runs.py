@@ -137,6 +137,7 @@ class RunManager:
                 "version_number": run.version_number,
                 "content_sha256": run.content_sha256,
                 "attempt": run.attempt,
+                "labels_sha256": sha256_hex(canonical_json(run.labels)),
             }
             started = entry(
                 Event.RUN_STARTED,
@@ -266,7 +267,7 @@ class RunManager:
                 return done
             check_open(project)
             run = _known(unit.run(run_id), run_id)
-            _check_ending(unit, caller, run, owner_may=owner_may)
+            _check_own(unit, caller, run, owner_may=owner_may)
             check(unit, run)
             if run.line_count != hashed_lines:
                 return None
@@ -337,21 +338,24 @@ def _own(unit: UnitOfWork, caller: Caller, run_id: str) -> Run:
     project, _ = authorize(unit, caller, Action.RUN)
     check_open(project)
     run = _known(unit.run(run_id), run_id)
-    _check_ending(unit, caller, run, owner_may=False)
+    _check_own(unit, caller, run, owner_may=False)
     return run
 
 
-def _check_ending(unit: UnitOfWork, caller: Caller, run: Run, *, owner_may: bool) -> None:
+def _check_own(unit: UnitOfWork, caller: Caller, run: Run, *, owner_may: bool) -> None:
     """Refuse those whose run it is not, and everybody once it is finished."""
-    if not run.starter.same_actor(caller.principal):
-        try:
-            authorize(unit, caller, Action.CANCEL_RUN)
-        except FoundryError:
-            owner_may = False
-        if not owner_may:
-            raise NotYours("run", run.run_id, run.starter.subject)
+    if not run.starter.same_actor(caller.principal) and not (owner_may and _may_cancel(unit, caller)):
+        raise NotYours("run", run.run_id, run.starter.subject)
     if run.state is not RunState.RUNNING:
         raise RunFinished(run.run_id, run.state.value)
+
+
+def _may_cancel(unit: UnitOfWork, caller: Caller) -> bool:
+    try:
+        authorize(unit, caller, Action.CANCEL_RUN)
+    except FoundryError:
+        return False
+    return True
 
 
 def _chunks(project_id: str, run_id: str, lines: Sequence[LogLine]) -> list[tuple[RunLines, bytes]]:

@@ -12,7 +12,7 @@ from foundry.rpc import codec
 if TYPE_CHECKING:
     from foundry.domain.principal import Caller
     from foundry.managers.audit import AuditManager
-    from foundry.rpc.validation import Pages
+    from foundry.rpc.pages import Pages
 
 _EVENTS_MAX = 32
 _EVENTS = frozenset(event.value for event in Event)

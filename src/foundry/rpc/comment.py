@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Final
 from coreason.foundry.v1 import comment_pb2 as pb
 from coreason.foundry.v1 import types_pb2
 from foundry.domain.comment import CommentFilter, CommentKind
-from foundry.domain.errors import InvalidArgument
+from foundry.domain.errors import InvalidArgument, Unavailable
 from foundry.managers.anchoring import WantedAnchor
 from foundry.managers.comments import Edit, WantedComment
 from foundry.rpc import codec, validation
 
 if TYPE_CHECKING:
     from foundry.domain.principal import Caller
-    from foundry.managers.comments import CommentManager, CommentResult, PlacedComment
-    from foundry.rpc.validation import Pages
+    from foundry.managers.comment_reader import CommentReader, PlacedComment
+    from foundry.managers.comments import CommentManager, CommentResult
+    from foundry.rpc.pages import Pages
 
 _MASK: Final = frozenset({"text", "assignee"})
 _EditRequest = pb.UpdateCommentRequest | pb.DeleteCommentRequest | pb.ResolveCommentRequest | pb.ReopenCommentRequest
@@ -24,8 +25,9 @@ _EditRequest = pb.UpdateCommentRequest | pb.DeleteCommentRequest | pb.ResolveCom
 class CommentServicer:
     """See ``comment.proto``."""
 
-    def __init__(self, comments: CommentManager, pages: Pages, *, epoch: int) -> None:
+    def __init__(self, comments: CommentManager, reader: CommentReader, pages: Pages, *, epoch: int) -> None:
         self._comments = comments
+        self._reader = reader
         self._pages = pages
         self._epoch = epoch
 
@@ -53,7 +55,7 @@ class CommentServicer:
 
     async def GetComment(self, request: pb.GetCommentRequest, caller: Caller) -> pb.GetCommentResponse:
         """Read a comment."""
-        found = await self._comments.get(
+        found = await self._reader.get(
             caller, request.project_id, request.comment_id, at_version=_version(request.at_version)
         )
         return pb.GetCommentResponse(comment=_message(found))
@@ -73,7 +75,7 @@ class CommentServicer:
         size = self._pages.size(request.page_size)
         bound = ("ListComments", request.project_id, at_version, *(str(value or "") for value in _values(wanted)))
         after = self._pages.read(request.page_token, "", *bound)
-        found, more = await self._comments.list_comments(
+        found, more = await self._reader.list_comments(
             caller, request.project_id, wanted, after, size, at_version=at_version
         )
         comments = self._pages.fit(found, size, _message)
@@ -88,11 +90,9 @@ class CommentServicer:
             raise InvalidArgument("update_mask", f"of {', '.join(sorted(_MASK))}")
         text = assignee = None
         if "text" in mask:
-            text = validation.check(validation.CommentFields, project_id=edit.project_id, text=request.text).text
+            text = validation.check(validation.TextFields, text=request.text).text
         if "assignee" in mask:
-            assignee = validation.check(
-                validation.CommentFields, project_id=edit.project_id, text="-", assignee=request.assignee
-            ).assignee
+            assignee = validation.check(validation.AssigneeFields, assignee=request.assignee).assignee
         result = await self._comments.update(caller, edit, text=text, assignee=assignee)
         return pb.UpdateCommentResponse(comment=await self._shown(result), position=self._position(result))
 
@@ -112,7 +112,10 @@ class CommentServicer:
         return pb.ReopenCommentResponse(comment=await self._shown(result), position=self._position(result))
 
     async def _shown(self, result: CommentResult) -> pb.Comment:
-        return _message(await self._comments.placed(result.comment))
+        try:
+            return _message(await self._reader.placed(result.comment))
+        except Unavailable:  # it is done; where it is now, the next reading tells
+            return codec.comment(result.comment, None)
 
     def _position(self, result: CommentResult) -> types_pb2.Position:
         return types_pb2.Position(epoch=self._epoch, sequence=result.sequence)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from coreason.foundry.v1 import lock_pb2
     from foundry.domain.principal import Caller
     from foundry.managers.drafts import DraftManager
-    from foundry.rpc.validation import Pages
+    from foundry.rpc.pages import Pages
 
 #: Encoded answers that are kept, all together, and the largest of them.
 _ANSWERS_BYTES_MAX = 32 * 1024 * 1024

@@ -12,7 +12,7 @@ from foundry.rpc import codec, validation
 if TYPE_CHECKING:
     from foundry.domain.principal import Caller
     from foundry.managers.locks import LockManager
-    from foundry.rpc.validation import Pages
+    from foundry.rpc.pages import Pages
 
 
 class LockServicer:

@@ -32,6 +32,8 @@ _WAITING_BYTES_MAX: Final = 4 * 1024 * 1024
 #: answers, are gathered for this long, or until they are so many bytes.
 _LINGER_S: Final = 0.01
 _GATHERED_BYTES: Final = 64 * 1024
+#: Messages are joined up to this many lines: others wait while they are written, some milliseconds.
+_STORED_AT_ONCE: Final = 2_000
 #: What a line takes beside its text.
 _LINE_BYTES: Final = 32
 
@@ -152,8 +154,10 @@ class Producer:
         if 0 < self._caller.token_expire_time_us <= self._clock.now_us():
             raise Unauthenticated("TOKEN_EXPIRED", "the call's token expired")
         messages = [self._waiting.popleft()]
-        while self._waiting and messages[-1] and self._follows(messages[-1]):
+        count = len(messages[0])
+        while self._waiting and messages[-1] and self._follows(messages[-1]) and count < _STORED_AT_ONCE:
             messages.append(self._waiting.popleft())
+            count += len(messages[-1])
         if not self._waiting:
             self._waiting_bytes = 0
             self._room.set()

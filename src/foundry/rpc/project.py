@@ -13,7 +13,7 @@ from foundry.rpc import codec, validation
 if TYPE_CHECKING:
     from foundry.domain.principal import Caller
     from foundry.managers.projects import ProjectManager
-    from foundry.rpc.validation import Pages
+    from foundry.rpc.pages import Pages
 
 _PATHS = frozenset({"name", "description", "labels", "policy"})
 _RULES = frozenset(field.name for field in pb.Policy.DESCRIPTOR.fields)

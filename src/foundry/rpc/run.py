@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from foundry.managers.run_log import RunLogReader
     from foundry.managers.runs import RunManager
     from foundry.rpc.calls import Context
-    from foundry.rpc.validation import Pages
+    from foundry.rpc.pages import Pages
     from foundry.settings import Limits
 
 _RESULTS_MAX: Final = 200

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from foundry.domain.principal import Caller
     from foundry.managers.sessions import SessionManager
     from foundry.rpc.calls import Context
+    from foundry.rpc.pages import Pages
     from foundry.rpc.stream import StreamParts
-    from foundry.rpc.validation import Pages
 
 
 class SessionServicer:

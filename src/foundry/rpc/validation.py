@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import json
 import re
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from coreason.foundry.v1 import comment_pb2, draft_pb2, project_pb2, run_pb2
 from foundry.domain.comment import CommentKind, CommentState
-from foundry.domain.errors import InvalidArgument, PageTokenInvalid, Violation
+from foundry.domain.errors import InvalidArgument, Violation
 from foundry.domain.field import FieldKind
 from foundry.domain.project import AgentAccess, Policy, ProjectState, Role
 from foundry.domain.run import LogStream, RunState
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from google.protobuf.message import Message
-
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 1_000
-#: What a page may weigh: with it an answer stays under the 4 MiB that gRPC clients take by default.
-PAGE_BYTES_MAX = 3 * 1024 * 1024
 _INT64_MAX = 2**63 - 1
 _LABELS_MAX = 64
 _LABEL_BYTES_MAX = 100
@@ -184,13 +173,23 @@ class AnchorFields(Checked):
     quote: Text4K = ""
 
 
-class CommentFields(Checked):
+class TextFields(Checked):
     """What somebody says."""
 
-    project_id: Id
     text: Text64K
-    parent_comment_id: OptionalId = ""
+
+
+class AssigneeFields(Checked):
+    """Who is to do a task; empty for nobody."""
+
     assignee: Text200 = ""
+
+
+class CommentFields(TextFields, AssigneeFields):
+    """A comment."""
+
+    project_id: Id
+    parent_comment_id: OptionalId = ""
     run_id: OptionalId = ""
     request_id: RequestId = ""
 
@@ -229,8 +228,6 @@ class RevisionFields(Mutation):
 
 
 C = TypeVar("C", bound=BaseModel)
-T = TypeVar("T")
-M = TypeVar("M", bound="Message")
 
 
 def check(model: type[C], where: str = "", /, **values: Any) -> C:  # noqa: ANN401 - whatever the request holds
@@ -347,60 +344,3 @@ def sha256(text: str, where: str) -> str:
     if not _SHA256.fullmatch(text):
         raise InvalidArgument(where, "a SHA-256 has 64 lower-case hex digits")
     return text
-
-
-# --- pages -------------------------------------------------------------------------------------------------------
-
-
-class Pages:
-    """Page tokens: where a list goes on, signed together with the arguments of the list.
-
-    Args:
-        key: The installation's key, 32 bytes; tokens outlive a restart and nobody else can make one.
-    """
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    def size(self, requested: int) -> int:
-        """How many to list."""
-        return check(PageFields, page_size=requested).page_size or PAGE_SIZE_DEFAULT
-
-    @staticmethod
-    def fit(found: Sequence[T], size: int, write: Callable[[T], M]) -> list[M]:
-        """The messages of a page: at most ``size``; fewer, but one at least, where one answer would be too large."""
-        messages: list[M] = []
-        left = PAGE_BYTES_MAX
-        for item in found[:size]:
-            message = write(item)
-            left -= message.ByteSize()
-            if messages and left < 0:
-                break
-            messages.append(message)
-        return messages
-
-    def issue(self, after: str | int, *arguments: object) -> str:
-        """A token that goes on behind ``after``."""
-        payload = json.dumps(after).encode()
-        return base64.urlsafe_b64encode(self._tag(payload, arguments) + payload).decode().rstrip("=")
-
-    def read(self, token: str, start: str | int, *arguments: object) -> Any:  # noqa: ANN401 - of the type of start
-        """Where to go on; ``start`` without a token.
-
-        Raises:
-            PageTokenInvalid: Forged, or issued for other arguments.
-        """
-        if not token:
-            return start
-        try:
-            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        except ValueError:
-            raise PageTokenInvalid from None
-        tag, payload = raw[:16], raw[16:]
-        if not hmac.compare_digest(tag, self._tag(payload, arguments)):
-            raise PageTokenInvalid
-        return json.loads(payload)
-
-    def _tag(self, payload: bytes, arguments: Sequence[object]) -> bytes:
-        bound = json.dumps([payload.decode(errors="replace"), *arguments], sort_keys=True).encode()
-        return hmac.new(self._key, bound, hashlib.sha256).digest()[:16]

@@ -140,6 +140,15 @@ class RunRepository:
             query = query.where(c.content_sha256 == bytes.fromhex(wanted.content_sha256))
         return [to_run(tuple(row)) for row in await self._database.fetch(query)]
 
+    async def ids(self, project_id: str) -> AsyncGenerator[str, None]:
+        """Ids of all runs, oldest first."""
+        c, after = t.run.c, ""
+        of_project = select(c.run_id).where(c.project_id == project_id).order_by(c.run_id).limit(1_000)
+        while rows := await self._database.fetch(of_project.where(c.run_id > after)):
+            for (run_id,) in rows:
+                yield run_id
+                after = run_id
+
     async def passed(self, project_id: str, content_sha256: str) -> bool:
         """Whether content, whatever version it is, came through a run."""
         row = self._database.reader.row(

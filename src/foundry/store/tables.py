@@ -7,24 +7,20 @@ Append-only tables (``lock_grant``, ``draft``, ``draft_change``, ``content``, ``
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
     Column,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    Integer,
-    LargeBinary,
     MetaData,
     Table,
     Text,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.schema import SchemaItem
+
+from foundry.store.columns import KEYED, STRICT, bytes_, int_, text_
 
 metadata = MetaData(
     naming_convention={
@@ -36,108 +32,87 @@ metadata = MetaData(
     }
 )
 
-#: STRICT tables check column types; WITHOUT ROWID keeps rows in primary key order, which is how they are read.
-_KEYED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
-_STRICT: dict[str, Any] = {"sqlite_strict": True}
-
-
-#: 64 bits everywhere; STRICT tables of SQLite know the type as INTEGER only.
-_INT64 = BigInteger().with_variant(Integer(), "sqlite")
-
-
-def _text(name: str, *constraints: SchemaItem, **options: Any) -> Column[str]:  # noqa: ANN401 - passed on to Column
-    return Column(name, Text, *constraints, nullable=False, **options)
-
-
-def _int(name: str, *constraints: SchemaItem, **options: Any) -> Column[int]:  # noqa: ANN401 - passed on to Column
-    return Column(name, _INT64, *constraints, nullable=False, **options)
-
-
-def _bytes(name: str, *constraints: SchemaItem, **options: Any) -> Column[bytes]:  # noqa: ANN401 - passed on to Column
-    return Column(name, LargeBinary, *constraints, nullable=False, **options)
-
-
 #: Facts of the installation: its id, the log epoch, the key of page tokens.
-instance = Table("instance", metadata, _text("name", primary_key=True), _text("value"), **_KEYED)
+instance = Table("instance", metadata, text_("name", primary_key=True), text_("value"), **KEYED)
 
 project = Table(
     "project",
     metadata,
-    _text("project_id", primary_key=True),
-    _text("name"),
-    _text("name_folded"),
-    _text("description"),
-    _text("labels"),
-    _text("policy"),
-    _text("agent_access"),
-    _text("creator"),
-    _int("create_time_us"),
-    _int("update_time_us"),
-    _int("archive_time_us"),
-    _int("revision"),
-    _text("revision_of_project_id", server_default=""),
-    _text("revision_of_fingerprint", server_default=""),
-    **_KEYED,
+    text_("project_id", primary_key=True),
+    text_("name"),
+    text_("name_folded"),
+    text_("description"),
+    text_("labels"),
+    text_("policy"),
+    text_("agent_access"),
+    text_("creator"),
+    int_("create_time_us"),
+    int_("update_time_us"),
+    int_("archive_time_us"),
+    int_("revision"),
+    text_("revision_of_project_id", server_default=""),
+    text_("revision_of_fingerprint", server_default=""),
+    **KEYED,
 )
 
 #: Labels once more, one a row, to find projects by them.
 project_label = Table(
     "project_label",
     metadata,
-    _text("project_id", ForeignKey("project.project_id"), primary_key=True),
-    _text("key", primary_key=True),
-    _text("value"),
-    **_KEYED,
+    text_("project_id", ForeignKey("project.project_id"), primary_key=True),
+    text_("key", primary_key=True),
+    text_("value"),
+    **KEYED,
 )
 
 #: State, head version, head draft, next sequence and log tail of a log are one row, locked last by every writer.
 head = Table(
     "head",
     metadata,
-    _text("log", primary_key=True),
-    _text("state"),
-    _int("head_version"),
-    _text("current_draft_id"),
-    _int("last_sequence"),
-    _bytes("tail"),
-    _int("last_time_us"),
+    text_("log", primary_key=True),
+    text_("state"),
+    int_("head_version"),
+    text_("current_draft_id"),
+    int_("last_sequence"),
+    bytes_("tail"),
+    int_("last_time_us"),
     CheckConstraint("length(tail) = 32", name="tail_is_a_hash"),
-    **_KEYED,
+    **KEYED,
 )
 
 member = Table(
     "member",
     metadata,
-    _text("project_id", ForeignKey("project.project_id"), primary_key=True),
-    _text("subject", primary_key=True),
-    _text("role"),
-    _text("display_name"),
-    _int("add_time_us"),
-    **_KEYED,
+    text_("project_id", ForeignKey("project.project_id"), primary_key=True),
+    text_("subject", primary_key=True),
+    text_("role"),
+    text_("display_name"),
+    int_("add_time_us"),
+    **KEYED,
 )
 Index("ix_member_subject", member.c.subject, member.c.project_id)
 
 session = Table(
     "session",
     metadata,
-    _text("session_id", primary_key=True),
-    _text("project_id", ForeignKey("project.project_id")),
-    _text("subject"),
-    _text("principal"),
-    _text("state"),
-    _int("stream_epoch"),
-    _bytes("resume_hash"),
-    _text("server_boot_id"),
-    _text("tab_id"),
-    _text("client_name"),
-    _text("client_version"),
-    _int("grace_ms"),
-    _int("open_time_us"),
-    _int("detach_time_us"),
-    _int("close_time_us"),
-    _text("close_reason"),
+    text_("session_id", primary_key=True),
+    text_("project_id", ForeignKey("project.project_id")),
+    text_("subject"),
+    text_("principal"),
+    text_("state"),
+    int_("stream_epoch"),
+    bytes_("resume_hash"),
+    text_("server_boot_id"),
+    text_("tab_id"),
+    text_("client_name"),
+    text_("client_version"),
+    int_("grace_ms"),
+    int_("open_time_us"),
+    int_("detach_time_us"),
+    int_("close_time_us"),
+    text_("close_reason"),
     CheckConstraint("state IN ('ATTACHED', 'DETACHED', 'CLOSED')", name="state"),
-    **_KEYED,
+    **KEYED,
 )
 Index(
     "ix_session_open",
@@ -151,25 +126,25 @@ Index(
 field = Table(
     "field",
     metadata,
-    _text("project_id", ForeignKey("project.project_id"), primary_key=True),
-    _text("name", primary_key=True),
-    _text("kind"),
-    _text("media_type"),
-    _bytes("sha256"),
-    _int("size"),
-    _int("last_changed_version"),
-    _text("last_author"),
-    _int("fence"),
-    _text("lock_id"),
+    text_("project_id", ForeignKey("project.project_id"), primary_key=True),
+    text_("name", primary_key=True),
+    text_("kind"),
+    text_("media_type"),
+    bytes_("sha256"),
+    int_("size"),
+    int_("last_changed_version"),
+    text_("last_author"),
+    int_("fence"),
+    text_("lock_id"),
     Column("session_id", Text, ForeignKey("session.session_id"), nullable=True),
-    _text("holder"),
-    _text("holder_subject"),
-    _int("acquire_time_us"),
-    _int("expire_time_us"),
-    _text("purpose"),
+    text_("holder"),
+    text_("holder_subject"),
+    int_("acquire_time_us"),
+    int_("expire_time_us"),
+    text_("purpose"),
     CheckConstraint("(session_id IS NULL) = (lock_id = '')", name="lock_has_a_session"),
     CheckConstraint("fence >= 0", name="fence"),
-    **_KEYED,
+    **KEYED,
 )
 Index(
     "ix_field_held",
@@ -182,55 +157,55 @@ Index(
 lock_grant = Table(
     "lock_grant",
     metadata,
-    _text("project_id", primary_key=True),
-    _text("field", primary_key=True),
-    _int("fence", primary_key=True),
-    _text("lock_id"),
-    _text("session_id", ForeignKey("session.session_id")),
-    _text("subject"),
-    _int("sequence"),
+    text_("project_id", primary_key=True),
+    text_("field", primary_key=True),
+    int_("fence", primary_key=True),
+    text_("lock_id"),
+    text_("session_id", ForeignKey("session.session_id")),
+    text_("subject"),
+    int_("sequence"),
     UniqueConstraint("project_id", "field", "fence", "session_id", "subject"),
     ForeignKeyConstraint(["project_id", "field"], ["field.project_id", "field.name"]),
-    **_KEYED,
+    **KEYED,
 )
 
 #: Append-only: the versions.
 draft = Table(
     "draft",
     metadata,
-    _text("project_id", ForeignKey("project.project_id"), primary_key=True),
-    _int("version_number", primary_key=True),
-    _text("draft_id", unique=True),
-    _int("parent_version"),
-    _text("origin"),
-    _int("source_version"),
-    _text("author"),
-    _text("author_subject"),
-    _text("session_id", ForeignKey("session.session_id")),
-    _int("create_time_us"),
-    _text("message"),
-    _bytes("content_sha256"),
-    _int("sequence"),
+    text_("project_id", ForeignKey("project.project_id"), primary_key=True),
+    int_("version_number", primary_key=True),
+    text_("draft_id", unique=True),
+    int_("parent_version"),
+    text_("origin"),
+    int_("source_version"),
+    text_("author"),
+    text_("author_subject"),
+    text_("session_id", ForeignKey("session.session_id")),
+    int_("create_time_us"),
+    text_("message"),
+    bytes_("content_sha256"),
+    int_("sequence"),
     CheckConstraint("parent_version = version_number - 1", name="contiguous"),
-    **_KEYED,
+    **KEYED,
 )
 
 #: Append-only: what each version changed. An empty hash means absent. Tied to the one grant it was made under.
 draft_change = Table(
     "draft_change",
     metadata,
-    _text("project_id", primary_key=True),
-    _text("field", primary_key=True),
-    _int("version_number", primary_key=True),
-    _text("kind"),
-    _text("media_type"),
-    _bytes("before_sha256"),
-    _bytes("after_sha256"),
-    _int("size"),
-    _text("lock_id"),
-    _int("fence"),
-    _text("session_id"),
-    _text("subject"),
+    text_("project_id", primary_key=True),
+    text_("field", primary_key=True),
+    int_("version_number", primary_key=True),
+    text_("kind"),
+    text_("media_type"),
+    bytes_("before_sha256"),
+    bytes_("after_sha256"),
+    int_("size"),
+    text_("lock_id"),
+    int_("fence"),
+    text_("session_id"),
+    text_("subject"),
     ForeignKeyConstraint(["project_id", "version_number"], ["draft.project_id", "draft.version_number"]),
     ForeignKeyConstraint(
         ["project_id", "field", "fence", "session_id", "subject"],
@@ -242,7 +217,7 @@ draft_change = Table(
             "lock_grant.subject",
         ],
     ),
-    **_KEYED,
+    **KEYED,
 )
 Index("ix_draft_change_version", draft_change.c.project_id, draft_change.c.version_number)
 
@@ -250,41 +225,41 @@ Index("ix_draft_change_version", draft_change.c.project_id, draft_change.c.versi
 content = Table(
     "content",
     metadata,
-    _text("project_id", ForeignKey("project.project_id"), primary_key=True),
-    _bytes("sha256", primary_key=True),
-    _bytes("data"),
-    **_STRICT,
+    text_("project_id", ForeignKey("project.project_id"), primary_key=True),
+    bytes_("sha256", primary_key=True),
+    bytes_("data"),
+    **STRICT,
 )
 
 #: What people say. The anchor never changes; a deleted comment keeps its row.
 comment = Table(
     "comment",
     metadata,
-    _text("project_id", ForeignKey("project.project_id"), primary_key=True),
-    _text("comment_id", primary_key=True),
-    _text("thread_id"),
-    _text("kind"),
-    _text("state"),
-    _int("version_number"),
-    _text("draft_id"),
-    _text("field"),
-    _int("start_line"),
-    _int("end_line"),
-    _text("quote"),
-    _bytes("field_sha256"),
-    _text("author"),
-    _text("author_subject"),
-    _text("assignee"),
-    _text("run_id"),
-    _int("text_revision"),
-    _int("create_time_us"),
-    _int("update_time_us"),
-    _int("edit_time_us"),
-    _int("delete_time_us"),
-    _text("closer"),
-    _int("closed_at_version"),
-    _int("revision"),
-    **_KEYED,
+    text_("project_id", ForeignKey("project.project_id"), primary_key=True),
+    text_("comment_id", primary_key=True),
+    text_("thread_id"),
+    text_("kind"),
+    text_("state"),
+    int_("version_number"),
+    text_("draft_id"),
+    text_("field"),
+    int_("start_line"),
+    int_("end_line"),
+    text_("quote"),
+    bytes_("field_sha256"),
+    text_("author"),
+    text_("author_subject"),
+    text_("assignee"),
+    text_("run_id"),
+    int_("text_revision"),
+    int_("create_time_us"),
+    int_("update_time_us"),
+    int_("edit_time_us"),
+    int_("delete_time_us"),
+    text_("closer"),
+    int_("closed_at_version"),
+    int_("revision"),
+    **KEYED,
 )
 Index("ix_comment_thread", comment.c.project_id, comment.c.thread_id, comment.c.comment_id)
 
@@ -292,35 +267,35 @@ Index("ix_comment_thread", comment.c.project_id, comment.c.thread_id, comment.c.
 comment_text = Table(
     "comment_text",
     metadata,
-    _text("project_id", primary_key=True),
-    _text("comment_id", primary_key=True),
-    _int("revision", primary_key=True),
-    _text("text"),
+    text_("project_id", primary_key=True),
+    text_("comment_id", primary_key=True),
+    int_("revision", primary_key=True),
+    text_("text"),
     ForeignKeyConstraint(["project_id", "comment_id"], ["comment.project_id", "comment.comment_id"]),
-    **_KEYED,
+    **KEYED,
 )
 
 #: Runs; a finished one never changes.
 run = Table(
     "run",
     metadata,
-    _text("project_id", ForeignKey("project.project_id"), primary_key=True),
-    _text("run_id", primary_key=True),
-    _int("version_number"),
-    _bytes("content_sha256"),
-    _text("harness"),
-    _text("labels"),
-    _int("attempt"),
-    _text("state"),
-    _text("starter"),
-    _int("start_time_us"),
-    _int("finish_time_us"),
-    _int("line_count"),
-    _int("log_bytes"),
-    _bytes("log_sha256"),
-    _text("results"),
+    text_("project_id", ForeignKey("project.project_id"), primary_key=True),
+    text_("run_id", primary_key=True),
+    int_("version_number"),
+    bytes_("content_sha256"),
+    text_("harness"),
+    text_("labels"),
+    int_("attempt"),
+    text_("state"),
+    text_("starter"),
+    int_("start_time_us"),
+    int_("finish_time_us"),
+    int_("line_count"),
+    int_("log_bytes"),
+    bytes_("log_sha256"),
+    text_("results"),
     ForeignKeyConstraint(["project_id", "version_number"], ["draft.project_id", "draft.version_number"]),
-    **_KEYED,
+    **KEYED,
 )
 Index(
     "ix_run_running",
@@ -335,73 +310,73 @@ Index("ix_run_content", run.c.project_id, run.c.content_sha256, run.c.state)
 run_log_chunk = Table(
     "run_log_chunk",
     metadata,
-    _text("project_id", primary_key=True),
-    _text("run_id", primary_key=True),
-    _int("first_line", primary_key=True),
-    _int("line_count"),
-    _bytes("data"),
+    text_("project_id", primary_key=True),
+    text_("run_id", primary_key=True),
+    int_("first_line", primary_key=True),
+    int_("line_count"),
+    bytes_("data"),
     ForeignKeyConstraint(["project_id", "run_id"], ["run.project_id", "run.run_id"]),
     CheckConstraint("line_count > 0", name="has_lines"),
-    **_STRICT,
+    **STRICT,
 )
 
 #: Append-only: the freeze of a project, one at most.
 freeze = Table(
     "freeze",
     metadata,
-    _text("project_id", ForeignKey("project.project_id"), primary_key=True),
-    _text("freeze_id"),
-    _int("version_number"),
-    _text("draft_id"),
-    _bytes("content_sha256"),
-    _bytes("fingerprint"),
-    _text("requester"),
-    _int("create_time_us"),
-    _text("reason"),
-    _int("log_sequence"),
-    _bytes("log_leaf"),
-    _int("sequence"),
+    text_("project_id", ForeignKey("project.project_id"), primary_key=True),
+    text_("freeze_id"),
+    int_("version_number"),
+    text_("draft_id"),
+    bytes_("content_sha256"),
+    bytes_("fingerprint"),
+    text_("requester"),
+    int_("create_time_us"),
+    text_("reason"),
+    int_("log_sequence"),
+    bytes_("log_leaf"),
+    int_("sequence"),
     ForeignKeyConstraint(["project_id", "version_number"], ["draft.project_id", "draft.version_number"]),
-    **_KEYED,
+    **KEYED,
 )
 
 #: Append-only: the logs. Canonical bytes, chained by leaf hash.
 log_entry = Table(
     "log_entry",
     metadata,
-    _text("log", ForeignKey("head.log"), primary_key=True),
-    _int("sequence", primary_key=True),
-    _text("event"),
-    _text("actor_subject"),
-    _bytes("prev"),
-    _bytes("leaf"),
-    _bytes("entry"),
+    text_("log", ForeignKey("head.log"), primary_key=True),
+    int_("sequence", primary_key=True),
+    text_("event"),
+    text_("actor_subject"),
+    bytes_("prev"),
+    bytes_("leaf"),
+    bytes_("entry"),
     CheckConstraint("length(prev) = 32 AND length(leaf) = 32", name="hashes"),
-    **_KEYED,
+    **KEYED,
 )
 
 #: Free text of entries with its salt: committed to by the entry, redactable without breaking the chain.
 log_text = Table(
     "log_text",
     metadata,
-    _text("log", primary_key=True),
-    _int("sequence", primary_key=True),
-    _bytes("salt"),
-    _bytes("text"),
+    text_("log", primary_key=True),
+    int_("sequence", primary_key=True),
+    bytes_("salt"),
+    bytes_("text"),
     ForeignKeyConstraint(["log", "sequence"], ["log_entry.log", "log_entry.sequence"]),
-    **_KEYED,
+    **KEYED,
 )
 
 #: Answers to repeated requests, kept for 24 hours.
 request_record = Table(
     "request_record",
     metadata,
-    _text("subject", primary_key=True),
-    _text("rpc", primary_key=True),
-    _text("request_id", primary_key=True),
-    _bytes("command_hash"),
-    _bytes("answer"),
-    _int("create_time_us"),
-    **_KEYED,
+    text_("subject", primary_key=True),
+    text_("rpc", primary_key=True),
+    text_("request_id", primary_key=True),
+    bytes_("command_hash"),
+    bytes_("answer"),
+    int_("create_time_us"),
+    **KEYED,
 )
 Index("ix_request_record_create_time_us", request_record.c.create_time_us)

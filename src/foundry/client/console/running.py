@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from coreason.foundry.v1 import run_pb2 as pb
 from foundry.client.console.writer import RunLogWriter
+
+_RESULTS_MAX: Final = 200
+_BYTES_MAX: Final = 200
 
 
 class RunningRun:
@@ -53,5 +57,14 @@ class RunningRun:
             name: Name of the test or metric, 1 to 200 bytes; each at most once, at most 200 in all.
             passed: Whether it passed.
             value: Its value as text, at most 200 bytes.
+
+        Raises:
+            ValueError: It breaks one of these bounds: here and not at the end, where it would cost the run its end.
         """
+        if not name.strip() or max(len(name.encode()), len(value.encode())) > _BYTES_MAX:
+            raise ValueError(f"a result has a name, and name and value have at most {_BYTES_MAX} bytes each")
+        if len(self.results) >= _RESULTS_MAX:
+            raise ValueError(f"a run has at most {_RESULTS_MAX} results")
+        if any(result.name == name for result in self.results):
+            raise ValueError(f"there is a result {name!r} already")
         self.results.append(pb.RunResult(name=name, passed=passed, value=value))

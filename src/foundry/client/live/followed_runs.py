@@ -19,6 +19,10 @@ class FollowedRuns:
         """Args: seen is what an earlier session has seen."""
         self._last_line = {run.run_id: run.line for run in seen}
 
+    def started(self, run_id: str) -> None:
+        """Remember a run from its start on: its lines may come after a break only."""
+        self._last_line.setdefault(run_id, 0)
+
     def take(self, log: run_pb2.RunLog) -> bool:
         """Take lines in, and take those that were seen before out of them; returns whether anything is left."""
         last = self._last_line.get(log.run_id, 0)

@@ -286,6 +286,8 @@ class Link:
                 return
             case "entry" | "run_log" if not self._is_new(event):
                 return
+            case "entry" if event.entry.HasField("run_started") and self._opening.follow_runs:
+                self.runs.started(event.entry.run_started.run_id)
             case "entry" if event.entry.HasField("lock_released"):
                 self.locks.released(event.entry.lock_released)
             case "opened":

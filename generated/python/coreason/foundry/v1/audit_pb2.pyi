@@ -850,6 +850,7 @@ class CommentCreated(_message.Message):
     ASSIGNEE_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     TEXT_SHA256_FIELD_NUMBER: _builtins.int
+    QUOTE_SHA256_FIELD_NUMBER: _builtins.int
     comment_id: _builtins.str
     """The comment."""
     parent_comment_id: _builtins.str
@@ -870,6 +871,8 @@ class CommentCreated(_message.Message):
     """The run it is about, or empty."""
     text_sha256: _builtins.str
     """SHA-256 of its text, unless redacted."""
+    quote_sha256: _builtins.str
+    """SHA-256 of the quote of its anchor, unless redacted; empty without an anchor."""
     def __init__(
         self,
         *,
@@ -883,10 +886,11 @@ class CommentCreated(_message.Message):
         assignee: _builtins.str = ...,
         run_id: _builtins.str = ...,
         text_sha256: _builtins.str = ...,
+        quote_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "comment_id", b"comment_id", "end_line", b"end_line", "field", b"field", "kind", b"kind", "parent_comment_id", b"parent_comment_id", "run_id", b"run_id", "start_line", b"start_line", "text_sha256", b"text_sha256", "version_number", b"version_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "comment_id", b"comment_id", "end_line", b"end_line", "field", b"field", "kind", b"kind", "parent_comment_id", b"parent_comment_id", "quote_sha256", b"quote_sha256", "run_id", b"run_id", "start_line", b"start_line", "text_sha256", b"text_sha256", "version_number", b"version_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -995,6 +999,7 @@ class RunStarted(_message.Message):
     CONTENT_SHA256_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     HARNESS_FIELD_NUMBER: _builtins.int
+    LABELS_SHA256_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     version_number: _builtins.int
@@ -1005,6 +1010,8 @@ class RunStarted(_message.Message):
     """Which attempt it is."""
     harness: _builtins.str
     """What runs it, as it names itself, unless redacted."""
+    labels_sha256: _builtins.str
+    """SHA-256, lower-case hex, of the RFC 8785 JSON of its labels, an object."""
     def __init__(
         self,
         *,
@@ -1013,10 +1020,11 @@ class RunStarted(_message.Message):
         content_sha256: _builtins.str = ...,
         attempt: _builtins.int = ...,
         harness: _builtins.str = ...,
+        labels_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "content_sha256", b"content_sha256", "harness", b"harness", "run_id", b"run_id", "version_number", b"version_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "content_sha256", b"content_sha256", "harness", b"harness", "labels_sha256", b"labels_sha256", "run_id", b"run_id", "version_number", b"version_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1073,22 +1081,26 @@ class AssayExported(_message.Message):
     VERSION_NUMBER_FIELD_NUMBER: _builtins.int
     CONTENT_SHA256_FIELD_NUMBER: _builtins.int
     PAYLOAD_SHA256_FIELD_NUMBER: _builtins.int
+    INCLUDE_SCRATCHPAD_FIELD_NUMBER: _builtins.int
     version_number: _builtins.int
     """The version."""
     content_sha256: _builtins.str
     """Hash of its manifest."""
     payload_sha256: _builtins.str
     """Hash of the payload."""
+    include_scratchpad: _builtins.bool
+    """Whether the field `scratchpad` was in the payload."""
     def __init__(
         self,
         *,
         version_number: _builtins.int = ...,
         content_sha256: _builtins.str = ...,
         payload_sha256: _builtins.str = ...,
+        include_scratchpad: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_sha256", b"content_sha256", "payload_sha256", b"payload_sha256", "version_number", b"version_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_sha256", b"content_sha256", "include_scratchpad", b"include_scratchpad", "payload_sha256", b"payload_sha256", "version_number", b"version_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -71,10 +71,11 @@ class ExportServiceServicer:
     def ExportForAssay(self, request, context):
         """Serialises a saved version into the payload that a harness tests. Needs no more than reading; recorded in the log.
 
-        The payload is the same bytes whenever the same version is exported with the same options.
+        The payload is the same bytes whenever the same version is exported with the same options. It may have up to 12 MiB:
+        a client raises its receive limit.
 
-        Idempotent. Errors: RESOURCE_NOT_FOUND (NOT_FOUND), CONTENT_TOO_LARGE (INVALID_ARGUMENT) when the content is over
-        8 MiB.
+        Not idempotent, since each export is recorded, but safe to repeat. Errors: RESOURCE_NOT_FOUND (NOT_FOUND),
+        CONTENT_TOO_LARGE (INVALID_ARGUMENT) when the content is over 8 MiB, or the payload over 12 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,7 +112,7 @@ class ExportServiceServicer:
         Its files, all below one directory: `MANIFEST.json`, which lists every other file but SHA256SUMS with size and
         SHA-256; `SHA256SUMS` for `sha256sum -c`; `FORMAT.md`, which describes them; `release.json`, whose SHA-256 is the
         fingerprint; `content.json`, whose SHA-256 is the version's content hash; `content/`, every field byte for byte;
-        `payload/agent.json`, the payload of ExportForAssay; `history/`, every version; `audit/`, the log up to the freeze;
+        `payload/agent.json`, the payload of ExportForAssay, if the content is not over 8 MiB; `history/`, every version; `audit/`, the log up to the freeze;
         `comments.jsonl`; and `runs/`, every run with its console.
 
         Not idempotent, but safe to repeat. Errors: NOT_FROZEN (FAILED_PRECONDITION).

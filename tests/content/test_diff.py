@@ -235,7 +235,7 @@ def test_two_texts_with_nothing_in_common_take_no_time(width: int) -> None:
     before, after = _random_text(1, width), _random_text(2, width)
     start = time.process_time()
     delta = unified_diff(NAME, before, after)
-    assert time.process_time() - start < 1  # usually under 0.4
+    assert time.process_time() - start < 10  # usually under 0.4
     assert delta.truncated
     whole = unified_diff(NAME, before, after, unified_bytes_max=2**24)
     assert applied(GIT, before, whole.unified) == after

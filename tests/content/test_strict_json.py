@@ -177,9 +177,9 @@ def test_a_path_that_does_not_exist_leads_to_its_nearest_ancestor() -> None:
 
 
 def test_a_megabyte_takes_milliseconds() -> None:
-    """The common case, valid content at the inline limit, is the C parser's business (bound: ten times the usual)."""
+    """The common case, valid content at the inline limit, is the C parser's business (bound: a hundred times that)."""
     text = json.dumps([{"role": "user", "content": "x" * 60, "turn": turn} for turn in range(10_500)])
     assert len(text) > 1_000_000
     start = time.process_time()
     parse_json(text)
-    assert time.process_time() - start < 0.1
+    assert time.process_time() - start < 1.0

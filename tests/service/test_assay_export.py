@@ -210,7 +210,10 @@ async def test_each_export_is_told_in_the_log(house: House) -> None:
     assert entry.position == answer.position
     assert entry.actor.subject == "vera"
     assert entry.assay_exported == audit_pb2.AssayExported(
-        version_number=1, content_sha256=export.content_sha256, payload_sha256=sha256(export.payload)
+        version_number=1,
+        content_sha256=export.content_sha256,
+        payload_sha256=sha256(export.payload),
+        include_scratchpad=True,
     )
 
 

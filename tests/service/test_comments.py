@@ -329,6 +329,7 @@ async def test_the_log_tells_all_of_it_and_none_of_the_words(house: House) -> No
             start_line=1,
             end_line=2,
             text_sha256=sha256("First thought"),
+            quote_sha256=sha256("one\ntwo"),
         ),
         audit_pb2.CommentCreated(
             comment_id=answered.comment_id,

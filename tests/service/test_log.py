@@ -22,7 +22,7 @@ from tests.service.saves import save_of
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: Free text of payloads, which stands beside the chain.
-FREE_TEXT = {"name", "message", "text_sha256", "harness"}
+FREE_TEXT = {"name", "message", "text_sha256", "quote_sha256", "harness"}
 
 
 async def _life(house: House) -> str:

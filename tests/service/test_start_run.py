@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from typing import Any
 
@@ -52,10 +53,16 @@ async def test_a_run_is_all_that_was_said_of_it(house: House) -> None:
 async def test_the_log_says_who_began_to_test_what(house: House) -> None:
     """One entry; what runs it is free text beside the chain."""
     project_id = await tested(house)
-    run = await start(house.caller("bob", name="Bob B."), project_id, harness="pytest 9", attempt=2)
+    labels = {"model": "gpt-4", "Seed": "7"}
+    run = await start(house.caller("bob", name="Bob B."), project_id, harness="pytest 9", attempt=2, labels=labels)
     [entry] = await _started(house, project_id)
     assert entry.run_started == audit_pb2.RunStarted(
-        run_id=run.run_id, version_number=1, content_sha256=run.content_sha256, attempt=2, harness="pytest 9"
+        run_id=run.run_id,
+        version_number=1,
+        content_sha256=run.content_sha256,
+        attempt=2,
+        harness="pytest 9",
+        labels_sha256=hashlib.sha256(b'{"Seed":"7","model":"gpt-4"}').hexdigest(),
     )
     assert (entry.actor.subject, entry.actor.display_name, entry.session_id) == ("bob", "Bob B.", "")
     assert b"pytest" not in entry.entry_bytes

@@ -92,7 +92,7 @@ async def test_a_client_that_is_ahead_of_a_console_waits_for_it(
 
 
 async def test_runs_that_are_not_named_are_told_from_their_first_line(tabs: Tabs, tested: str, producer: Tab) -> None:
-    """Those that run. What began and ended while the client was away is in the log, and its console in the store."""
+    """Those that run, and those that began and ended while the client was away: with their end."""
     first = await _watching(tabs, tested)
     seen = await start(producer)
     await append(producer, seen, "1", "2")
@@ -105,8 +105,8 @@ async def test_runs_that_are_not_named_are_told_from_their_first_line(tabs: Tabs
     second = await tabs.open("alice", tested, follow_runs=True, resume=_ticket(first))
     await until_line(second, began, 1)
     await until_line(second, seen, 2)
-    await second.until_entry("run_finished", run_id=over.run_id)
-    assert (numbers(second, seen), numbers(second, began), numbers(second, over)) == ([1, 2], [1], [])
+    await until_finished(second, over)
+    assert (numbers(second, seen), numbers(second, began), numbers(second, over)) == ([1, 2], [1], [1])
 
 
 async def test_positions_mean_nothing_to_who_does_not_follow(tabs: Tabs, tested: str, producer: Tab) -> None:

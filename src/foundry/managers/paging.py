@@ -41,5 +41,5 @@ async def read_page(
         after = key(found[-1])
         total += sum(map(size, found))
         if total > _BYTES:
-            return rows[:limit], True
+            return rows[:limit], len(rows) > limit or bool(await fetch(after, 1))
     return rows[:limit], True

@@ -41,7 +41,8 @@ class Open(_message.Message):
     """
     follow_runs: _builtins.bool
     """Send the console lines of runs: of those that run now from their first line on, or from behind the line named in
-    `resume`, and of those that are started while the session is here.
+    `resume`, and of those that are started while the session is here, or were since the position it resumes from. When
+    a snapshot follows, runs that were finished meanwhile are read with ReadRunLog.
     """
     @_builtins.property
     def client(self) -> _types_pb2.ClientInfo:

@@ -120,7 +120,7 @@ def _listening(name: str, arguments: Sequence[str], data_dir: Path, address: str
                 break
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{name} did not start: {_said(name, data_dir)}")
-            time.sleep(0.05)
+            time.sleep(0.05)  # until it listens, which other people's servers do not tell
         yield Server(name, address, process.pid, data_dir)
 
 

@@ -21,6 +21,8 @@ _PER_MESSAGE = 200
 _PEOPLE = 2
 _SAVES = 20
 _WATCHERS = 50
+#: Bound on the wait for watchers that read what was sent, seconds.
+_PATIENCE_S = 60.0
 #: A tenth of what a line in a message of its own costs on a WebSocket: 12.6 us, where the floor's costs 20 us.
 _LINE_US = 1.26
 _FLOOR_SHARE = 0.063
@@ -79,7 +81,7 @@ def _flood(
     cpu, began = cpu_s(bench.foundry.pid), time.time()
     producer.ask("flood", *flood)
     if late:
-        time.sleep(flood[0] / 2)
+        time.sleep(flood[0] / 2)  # it is to come in the middle
         late.do("prepare")
     sent: Sent = producer.answer()
     digest = producer.do("finish")
@@ -234,8 +236,11 @@ def _fan_out(bench: Bench) -> None:
         for _ in range(rounds):
             floor_watchers.do("start")
             made = floor_producer.do("flood", seconds)
+            until = time.monotonic() + _PATIENCE_S
             while floor_watchers.do("read_so_far") < made * _WATCHERS:
-                time.sleep(0.01)
+                if time.monotonic() > until:
+                    raise RuntimeError("the watchers of the floor did not read everything")
+                time.sleep(0.01)  # polled: a worker answers only when it is asked
             seen.append(floor_watchers.do("stop"))
     floor_us = min(each.cpu_seconds / each.events for each in seen) * 1e6
     bench.report.rows.append(

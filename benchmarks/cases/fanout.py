@@ -83,7 +83,7 @@ def _crowd(bench: Bench) -> None:
         began = time.monotonic()
         watchers.do("prepare")
         opened_s = time.monotonic() - began
-        time.sleep(1.0)
+        time.sleep(1.0)  # what opening left to do is no weight of a session
         weight = (psutil.Process(foundry.pid).memory_info().rss - before) / size
         doer.do("prepare")
         shots: list[tuple[int, float]] = [doer.do("shoot") for _ in range(bench.scale.shots)]

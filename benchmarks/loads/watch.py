@@ -170,7 +170,7 @@ class Doer(SessionLoad):
         until = began + seconds
         while (now := time.perf_counter()) < until:
             if per_second and made >= (now - began) * per_second:
-                await asyncio.sleep(1 / per_second)
+                await asyncio.sleep(1 / per_second)  # by the clock, as people and programs do
                 continue
             if what == "lock":
                 # Fences rise by one, so that the release need not wait for the answer to the acquire.
@@ -195,9 +195,9 @@ class Doer(SessionLoad):
         """Take the lock once, at a quiet moment; returns its fencing token and when, by ``time.monotonic``."""
         began = time.monotonic()
         acquired = await self.acquire(0)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # a quiet moment
         await self.release(0, acquired.lock.fencing_token)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # a quiet moment
         return acquired.lock.fencing_token, began
 
 

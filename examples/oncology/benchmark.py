@@ -154,7 +154,7 @@ def main() -> int:
     def say(line: str) -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
-        time.sleep(options.pace)
+        time.sleep(options.pace)  # as a model would take its time
 
     fields = texts(options.payload)
     criteria = re.findall(r"^([IE]\d+)  ", fields["system_prompt"], re.MULTILINE)

@@ -8,7 +8,7 @@ from foundry.content.anchors import Found, Lines, find_all, split_lines
 from foundry.content.canonical import canonical_json, sha256_hex
 from foundry.content.check import check_content, default_kind, default_media_type
 from foundry.content.compare import Pair, compare_all
-from foundry.content.console import dump_line, load_lines
+from foundry.content.console import dump_line, dump_results, load_lines
 from foundry.content.diff import Change, TextDelta, unified_diff
 from foundry.content.manifest import canonical_manifest, content_sha256
 from foundry.content.model_config import ModelConfig
@@ -32,6 +32,7 @@ __all__ = [
     "default_kind",
     "default_media_type",
     "dump_line",
+    "dump_results",
     "find_all",
     "load_lines",
     "sha256_hex",

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
-from foundry.domain.run import LogLine, LogStream
+from foundry.content.canonical import canonical_json
+from foundry.domain.run import LogLine, LogStream, RunResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +39,11 @@ def load_lines(data: bytes) -> tuple[LogLine, ...]:
         LogLine(record["n"], record["text"], _STREAMS[record["stream"]], record.get("us"), record.get("partial", False))
         for record in records
     )
+
+
+def dump_results(results: Iterable[RunResult]) -> bytes:
+    """Results of a run as they are hashed: RFC 8785 JSON, in the order they were reported."""
+    return canonical_json([asdict(result) for result in results])
 
 
 _STREAMS = {stream.value: stream for stream in LogStream}

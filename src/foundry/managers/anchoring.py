@@ -98,7 +98,7 @@ class Anchoring:
         whole = not start and not end
         if whole and not wanted.quote:
             return ""
-        content = await self._content(project_id, digest.sha256)
+        content = await self._drafts.saved(project_id, digest.sha256)
         lines = split_lines(content) if digest.kind is not FieldKind.BINARY else []
         if not whole and not 1 <= start <= end <= len(lines):
             raise AnchorOutOfRange(digest.name, version, start, end, len(lines))
@@ -145,19 +145,13 @@ class Anchoring:
         """Find what is not known yet, in order, as far as it does not cost too much, but the first at least."""
         work = _PLACED_WORK_MAX
         for (before, after), lines in pairs.items():
-            old, new = await self._content(project_id, before), await self._content(project_id, after)
+            old, new = await self._drafts.saved(project_id, before), await self._drafts.saved(project_id, after)
             weight = (len(old) + len(new)) * _ALIGN_WEIGHT
             found, work = await self._workers.run(weight, find_all, old, new, lines, work)
             for one, place in zip(lines, found, strict=False):
                 known[before, after, one] = self._places[before, after, one] = place
             if work <= 0:
                 return
-
-    async def _content(self, project_id: str, sha256: str) -> bytes:
-        content = await self._drafts.content(project_id, sha256)
-        if content is None:
-            raise LookupError(f"content {sha256} of a saved version is missing")
-        return content
 
 
 def _to_find(anchor: Anchor | None, targets: dict[str, FieldDigest]) -> _Key | None:

@@ -15,16 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from foundry.content import agent_payload, archive, canonical_json, canonical_manifest, sha256_hex
-from foundry.domain.access import Action, check_frozen
+from foundry.domain.access import Action
 from foundry.domain.comment import CommentFilter
 from foundry.domain.entry import Event
-from foundry.domain.errors import NotFrozen
-from foundry.domain.field import SCRATCHPAD, FieldValue
+from foundry.domain.field import SCRATCHPAD
 from foundry.managers import bundle_records as records
 from foundry.managers.access import authorize, readable
 from foundry.managers.bundle_format import FORMAT
 from foundry.managers.entries import entry
-from foundry.managers.exports import release_statement
+from foundry.managers.exports import release_of, release_statement
 from foundry.store.needs import Needs
 
 if TYPE_CHECKING:
@@ -97,10 +96,7 @@ class Bundler:
             ProjectAccessDenied: The caller may not, or no longer, read the project.
         """
         project, _ = await readable(self._store.projects, caller, project_id)
-        check_frozen(project)
-        freeze = await self._store.releases.get(project_id)
-        if freeze is None:
-            raise NotFrozen(project_id, project.state.value)
+        freeze = await release_of(self._store, project)
         async with self._turns:  # not while it is handed over: whoever does not read it would hold up everybody
             bundle = await self._bundle(caller, project, freeze)
         yield bundle
@@ -182,20 +178,14 @@ class Bundler:
         return files
 
     async def _payload(self, draft: Draft, digests: Sequence[FieldDigest]) -> AsyncGenerator[bytes, None]:
-        values = [FieldValue(digest, await self._content(draft.project_id, digest)) for digest in digests]
+        values = [await self._store.drafts.value(draft.project_id, digest) for digest in digests]
         yield await self._workers.run(sum(digest.size for digest in digests), agent_payload, draft, values)
 
     def _field(self, project_id: str, digest: FieldDigest) -> File:
         async def pieces() -> AsyncGenerator[bytes, None]:
-            yield await self._content(project_id, digest)
+            yield await self._store.drafts.saved(project_id, digest.sha256)
 
         return File(f"content/{digest.name}", digest.size, digest.sha256, pieces)
-
-    async def _content(self, project_id: str, digest: FieldDigest) -> bytes:
-        content = await self._store.drafts.content(project_id, digest.sha256)
-        if content is None:
-            raise LookupError(f"content {digest.sha256} of a saved version is missing")
-        return content
 
     async def _versions(self, freeze: Freeze) -> AsyncGenerator[bytes, None]:
         for number in range(1, freeze.version_number + 1):

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from foundry.content import canonical_json, sha256_hex
+from foundry.content import canonical_json, dump_results, sha256_hex
 from foundry.store.log import iso_time
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def run_record(run: Run) -> bytes:
             "line_count": run.line_count,
             "log_sha256": run.log_sha256,
             "results": results,
-            "results_sha256": sha256_hex(canonical_json(results)),
+            "results_sha256": sha256_hex(dump_results(run.results)),
             "run_id": run.run_id,
             "start_time": iso_time(run.start_time_us),
             "starter": _principal(run.starter),

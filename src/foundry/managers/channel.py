@@ -24,6 +24,11 @@ _LINGER_S_MAX = 0.1
 _URGENT_S = 0.005
 
 
+def linger_s(subscribers: int) -> float:
+    """How long events are gathered, seconds, so that sending them keeps to its share of a core."""
+    return min(subscribers * _FRAME_SECONDS / _CORE_SHARE, _LINGER_S_MAX)
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Encoded events, joined. ``last_sequence`` is that of the newest log entry in it, 0 when there is none."""
@@ -69,7 +74,7 @@ class Channel:
         if sequence:
             self._pending_sequence = self.last_sequence = sequence
         loop = asyncio.get_running_loop()
-        linger = min(len(self.subscribers) * _FRAME_SECONDS / _CORE_SHARE, _LINGER_S_MAX)
+        linger = linger_s(len(self.subscribers))
         due = self._flushed_s + (min(linger, _URGENT_S) if urgent else linger)
         if loop.time() >= due:
             self.flush()

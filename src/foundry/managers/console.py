@@ -16,6 +16,7 @@ from foundry.content import load_lines
 from foundry.domain.entry import Entry, Event
 from foundry.domain.events import RunLogEvent
 from foundry.domain.run import RunState
+from foundry.managers.channel import linger_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 _PIECES_BYTES_MAX = 32 * 1024 * 1024
 #: People do not see single lines at a higher pace, and a message costs more than what is in it.
 _LINGER_S_MIN = 0.025
-#: Server time that one message costs for one session, and the share of a core that a project's consoles may take.
-_FRAME_SECONDS = 25e-6
-_CORE_SHARE = 0.3
 
 
 class Follower:
@@ -156,8 +154,8 @@ class Console:
             return
         self._dirty[project_id] = {run_id}
         loop = asyncio.get_running_loop()
-        linger_s = max(_LINGER_S_MIN, len(self._followers[project_id]) * _FRAME_SECONDS / _CORE_SHARE)
-        due_s = self._flushed_s.get(project_id, float("-inf")) + linger_s
+        wait_s = max(_LINGER_S_MIN, linger_s(len(self._followers[project_id])))
+        due_s = self._flushed_s.get(project_id, float("-inf")) + wait_s
         if loop.time() >= due_s:
             loop.call_soon(self._flush, project_id)
         else:

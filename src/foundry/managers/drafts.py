@@ -14,6 +14,7 @@ from foundry.domain.field import SCRATCHPAD, FieldKind, FieldValue, check_field_
 from foundry.managers.access import readable
 from foundry.managers.comparing import FieldDelta, delta, same, size
 from foundry.managers.saving import SaveCommand, decide_save
+from foundry.managers.versions import named_version
 from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 
@@ -280,14 +281,7 @@ class DraftManager:
             ContentTooLarge: The fields do not fit into one answer.
         """
         project, _ = await readable(self._projects, caller, project_id)
-        if draft_id is not None:
-            asked, draft = draft_id, await self._drafts.get_by_id(project_id, draft_id)
-        else:
-            asked = "head" if version_number is None else str(version_number)
-            number = project.head_version if version_number is None else version_number
-            draft = await self._drafts.get(project_id, number)
-        if draft is None:
-            raise NotFound("draft", asked)
+        draft = await named_version(self._drafts, project, version_number=version_number, draft_id=draft_id)
         digests = await self._drafts.fields_at(project_id, draft.version_number)
         if names:
             by_name = {digest.name: digest for digest in digests}
@@ -300,13 +294,7 @@ class DraftManager:
         total = sum(digest.size for digest in digests)
         if total > self._limits.answer_bytes_max:
             raise ContentTooLarge("fields", total, self._limits.answer_bytes_max)
-        return FullDraft(draft, digests, tuple([await self._value(project_id, digest) for digest in digests]))
-
-    async def _value(self, project_id: str, digest: FieldDigest) -> FieldValue:
-        content = await self._drafts.content(project_id, digest.sha256)
-        if content is None:
-            raise LookupError(f"content {digest.sha256} of a saved version is missing")
-        return FieldValue(digest, content)
+        return FullDraft(draft, digests, tuple([await self._drafts.value(project_id, digest) for digest in digests]))
 
     async def list_drafts(
         self, caller: Caller, project_id: str, *, author: str, field: str, before: int, limit: int
@@ -352,8 +340,8 @@ class DraftManager:
         return [delta(name, before.get(name), after.get(name), texts.get(name)) for name in differing]
 
     async def _pair(self, project_id: str, name: str, old: FieldDigest | None, new: FieldDigest | None) -> Pair:
-        before = (await self._value(project_id, old)).content if old else None
-        after = (await self._value(project_id, new)).content if new else None
+        before = await self._drafts.saved(project_id, old.sha256) if old else None
+        after = await self._drafts.saved(project_id, new.sha256) if new else None
         return Pair(name, before, after)
 
 

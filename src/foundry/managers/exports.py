@@ -17,7 +17,7 @@ from foundry.domain.access import (
 from foundry.domain.draft import Change, Draft, DraftOrigin, NewContent
 from foundry.domain.entry import Event
 from foundry.domain.errors import ContentTooLarge, FreezeBlocked, NotFound, VersionMismatch
-from foundry.domain.field import SCRATCHPAD, FieldValue
+from foundry.domain.field import SCRATCHPAD
 from foundry.domain.lock import Lock, ReleaseReason
 from foundry.domain.project import Project
 from foundry.domain.release import Blocker, Freeze
@@ -27,6 +27,7 @@ from foundry.managers.entries import entry
 from foundry.managers.holding import release
 from foundry.managers.projects import begin_project
 from foundry.managers.saving import SaveCommand, write_version
+from foundry.managers.versions import named_version
 from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 
@@ -106,13 +107,7 @@ class ExportManager:
             ContentTooLarge: Its content is more than a payload may carry.
         """
         project, _ = await readable(self._store.projects, caller, project_id)
-        if draft_id is not None:
-            asked, draft = draft_id, await self._store.drafts.get_by_id(project_id, draft_id)
-        else:
-            number = project.head_version if version_number is None else version_number
-            asked, draft = str(version_number or "head"), await self._store.drafts.get(project_id, number)
-        if draft is None:
-            raise NotFound("draft", asked)
+        draft = await named_version(self._store.drafts, project, version_number=version_number, draft_id=draft_id)
         digests = await self._store.drafts.fields_at(project_id, draft.version_number)
         taken = [digest for digest in digests if include_scratchpad or digest.name != SCRATCHPAD]
         payload = await self._payload(draft, taken)
@@ -136,12 +131,7 @@ class ExportManager:
         limit = self._limits.assay_bytes_max
         if size > limit:
             raise ContentTooLarge("fields", size, limit)
-        values = []
-        for digest in digests:
-            content = await self._store.drafts.content(draft.project_id, digest.sha256)
-            if content is None:
-                raise LookupError(f"content {digest.sha256} of a saved version is missing")
-            values.append(FieldValue(digest, content))
+        values = [await self._store.drafts.value(draft.project_id, digest) for digest in digests]
         payload = await self._workers.run(size, agent_payload, draft, values)
         # Control characters grow when they are escaped, and an answer has a limit too.
         if len(payload) > self._limits.answer_bytes_max:
@@ -212,10 +202,7 @@ class ExportManager:
         """
         project, member = await readable(self._store.projects, caller, project_id)
         check_access(Action.REVISE, caller.principal, member, project)
-        check_frozen(project)
-        freeze = await self._store.releases.get(project_id)
-        if freeze is None:
-            raise LookupError(f"the freeze of {project_id} is missing")
+        freeze = await release_of(self._store, project)
         digests = await self._store.drafts.fields_at(project_id, freeze.version_number)
         revision_id = new_id()
 
@@ -285,6 +272,19 @@ class ExportManager:
             source_version=freeze.version_number,
         )
         return write_version(unit, caller, command, changes, idle_limit_us=self._idle_limit_us).draft
+
+
+async def release_of(store: Repositories, project: Project) -> Freeze:
+    """The freeze of a project that is to be handed over, or gone on from.
+
+    Raises:
+        NotFrozen: There is none.
+    """
+    check_frozen(project)
+    freeze = await store.releases.get(project.project_id)
+    if freeze is None:
+        raise LookupError(f"the freeze of {project.project_id} is missing")
+    return freeze
 
 
 def release_statement(freeze: Freeze) -> bytes:

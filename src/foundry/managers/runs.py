@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from foundry.content import canonical_json, dump_line, sha256_hex
+from foundry.content import canonical_json, dump_line, dump_results, sha256_hex
 from foundry.domain.access import Action, check_access, check_open, check_reason
 from foundry.domain.entry import Event
 from foundry.domain.errors import (
@@ -26,6 +26,7 @@ from foundry.managers.access import authorize, readable
 from foundry.managers.entries import entry
 from foundry.managers.holding import attached_session
 from foundry.managers.paging import read_page
+from foundry.managers.versions import named_version
 from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 
@@ -103,10 +104,7 @@ class RunManager:
         check_access(Action.RUN, caller.principal, member, project)
         if not request_id:  # or it may be the repetition of a run that was started before the project was closed
             check_open(project)
-        version = wanted.version_number or project.head_version
-        draft = await self._drafts.get(project_id, version)
-        if draft is None:
-            raise NotFound("draft", str(wanted.version_number or "head"))
+        draft = await named_version(self._drafts, project, version_number=wanted.version_number or None)
 
         def decide(unit: UnitOfWork) -> RunAnswer:
             project, _ = authorize(unit, caller, Action.RUN)
@@ -114,7 +112,7 @@ class RunManager:
                 return done
             check_open(project)
             if wanted.content_sha256 and wanted.content_sha256 != draft.content_sha256:
-                raise ContentMismatch(version, draft.content_sha256)
+                raise ContentMismatch(draft.version_number, draft.content_sha256)
             if wanted.session_id:
                 attached_session(unit, caller, wanted.session_id)
             if len(unit.running_runs) >= RUNNING_PER_PROJECT_MAX:
@@ -378,12 +376,11 @@ def _chunks(project_id: str, run_id: str, lines: Sequence[LogLine]) -> list[tupl
 
 
 def _finished(run: Run) -> dict[str, Value]:
-    results = [asdict(result) for result in run.results]
     return {
         "run_id": run.run_id,
         "state": f"RUN_STATE_{run.state.value}",
         "line_count": run.line_count,
         "log_sha256": run.log_sha256,
-        "results_sha256": sha256_hex(canonical_json(results)),
+        "results_sha256": sha256_hex(dump_results(run.results)),
         "starter": run.starter.subject,
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, exists, func, insert, select
 
 from foundry.domain.draft import Draft, DraftOrigin, FieldChange
-from foundry.domain.field import FieldDigest, FieldKind
+from foundry.domain.field import FieldDigest, FieldKind, FieldValue
 from foundry.store import tables as t
 from foundry.store.codec import dump_principal, load_principal
 from foundry.store.sqlite import Row, Statement
@@ -191,6 +191,21 @@ class DraftRepository:
         """Content of a project by hash."""
         row = self._database.reader.row(CONTENT, {"project_id": project_id, "sha256": bytes.fromhex(sha256)})
         return row[0] if row else None
+
+    async def saved(self, project_id: str, sha256: str) -> bytes:
+        """Content of a saved version by hash.
+
+        Raises:
+            LookupError: It is missing: the store was damaged.
+        """
+        content = await self.content(project_id, sha256)
+        if content is None:
+            raise LookupError(f"content {sha256} of a saved version is missing")
+        return content
+
+    async def value(self, project_id: str, digest: FieldDigest) -> FieldValue:
+        """A field of a saved version with its content; raises as ``saved``."""
+        return FieldValue(digest, await self.saved(project_id, digest.sha256))
 
     async def page(self, project_id: str, author: str, field: str, before: int, limit: int) -> Sequence[Draft]:
         """Versions below ``before``, newest first; at most ``limit``, of an author or a field if these are given."""

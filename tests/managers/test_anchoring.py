@@ -45,7 +45,7 @@ async def test_a_place_is_found_once(tmp_path: Path) -> None:
         anchoring = Anchoring(DraftRepository(workspace.database), Workers())
         project_id, anchors = await _anchors(workspace, anchoring)
         assert await anchoring.places(project_id, [None, *anchors], 2) == [None, *_EXPECTED]
-        anchoring._content = _unread  # type: ignore[method-assign]  # it must not be called
+        anchoring._drafts.saved = _unread  # type: ignore[method-assign]  # it must not be called
         assert await anchoring.places(project_id, [*anchors, None], 2) == [*_EXPECTED, None]
         assert await anchoring.places(project_id, [], 2) == []
 

@@ -7,17 +7,73 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
+from tests import backends
+from tests.backends import Backend
+from tests.servers.postgres import PostgresServer, postgres_server
+from tests.servers.redis import ForeignRedis, RedisServer, redis_server
 from tests.support import RunningServer, running_server
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 
 def pytest_asyncio_loop_factories(config: object, item: object) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Test on the loop that serves."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+#: Folders whose tests know nothing of what their servers stand on.
+_OVER_ALL_BACKENDS = ("service", "session", "properties")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--backends``: what the servers under test stand on."""
+    parser.addoption(
+        "--backends",
+        default=backends.SQLITE,
+        help=f"names separated by commas, or all; of {', '.join(backends.REPLICAS)}; by default {backends.SQLITE}",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the suites that know nothing of backends over those that were asked for."""
+    asked = metafunc.config.getoption("--backends")
+    if asked != backends.SQLITE and metafunc.definition.path.parent.name in _OVER_ALL_BACKENDS:
+        names = list(backends.REPLICAS) if asked == "all" else asked.split(",")
+        metafunc.parametrize("backend", names, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A Postgres for the whole run of this process."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer | ForeignRedis]:
+    """A Redis for the whole run of this process; whoever breaks one starts one of its own."""
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """What the servers of this test stand on."""
+    name = getattr(request, "param", backends.SQLITE)
+    why = backends.CANNOT[name].get(getattr(request.function, "__name__", ""))
+    if why:
+        pytest.skip(f"{name} cannot: {why}")
+    made = Backend(name)
+    if name != backends.SQLITE:
+        made.postgres = request.getfixturevalue("postgres")
+    if "redis" in name:
+        made.redis_url = request.getfixturevalue("shared_redis").url
+    monkeypatch.setattr(backends, "current", made)
+    yield made
+    made.drop()
 
 
 @pytest.fixture

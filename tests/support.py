@@ -11,8 +11,10 @@ import grpc
 from coreason.foundry.v1 import project_pb2
 from foundry.app import serve
 from foundry.client import connect
+from foundry.client.channel import target_of
 from foundry.identity import mint_dev_token
 from foundry.settings import ServerSettings
+from tests import backends
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,7 +45,7 @@ class RunningServer:
 
     def channel(self) -> grpc.aio.Channel:
         """A bare channel of its own connection, for calls that no SDK would make."""
-        return grpc.aio.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        return open_channel(self.address)
 
     def metadata(self, subject: str, **options: Any) -> tuple[tuple[str, str], ...]:
         """Call metadata with a token of ``subject``."""
@@ -59,9 +61,28 @@ async def running_server(
     Args:
         settings: Of ``ServerSettings``, over the development defaults.
     """
-    chosen = {"listen": "127.0.0.1:0", "dev": True, **settings}
-    async with serve(ServerSettings(data_dir=data_dir, **chosen), clock) as address:
-        yield RunningServer(address, data_dir)
+    backend = backends.current
+    chosen = {"listen": "127.0.0.1:0", "dev": True, **backend.settings(data_dir), **settings}
+    async with contextlib.AsyncExitStack() as stack:
+        addresses = [
+            await stack.enter_async_context(serve(ServerSettings(data_dir=data_dir, **chosen), clock))
+            for _ in range(backend.replicas)
+        ]
+        yield RunningServer(",".join(addresses), data_dir)
+
+
+#: Channel argument: take the servers of an address in turn.
+ROUND_ROBIN = ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}')
+
+
+def open_channel(address: str, **options: int) -> grpc.aio.Channel:
+    """A bare channel of its own connections, which takes the servers of an address in turn."""
+    chosen = [
+        ("grpc.use_local_subchannel_pool", 1),
+        ROUND_ROBIN,
+        *((f"grpc.{name}", value) for name, value in options.items()),
+    ]
+    return grpc.aio.insecure_channel(target_of(address), options=chosen)
 
 
 async def project_with(owner: Foundry, *editors: str, name: str = "Oncology Clinical Protocol Agent") -> str:

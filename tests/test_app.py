@@ -33,7 +33,7 @@ from tests.support import PATIENCE_S, RunningServer, running_server
 
 _SERVE = """
 import pathlib, sys
-from foundry.app import run
+from foundry.process import run
 from foundry.settings import ServerSettings
 sys.exit(run(ServerSettings(data_dir=pathlib.Path(sys.argv[1]), listen="127.0.0.1:0", dev=True)))
 """

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import logging
-import os
 import signal
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,11 +23,13 @@ from foundry.managers.console import Console
 from foundry.managers.denials import Denials
 from foundry.managers.drafts import DraftManager
 from foundry.managers.exports import ExportManager
+from foundry.managers.feed import Feed
 from foundry.managers.hub import SessionHub
 from foundry.managers.idle import IdleWatch
 from foundry.managers.locks import LockManager
 from foundry.managers.presence import PresenceBoard
 from foundry.managers.projects import ProjectManager
+from foundry.managers.replicas import Replicas
 from foundry.managers.run_log import RunLogReader
 from foundry.managers.runs import RunManager
 from foundry.managers.sessions import SessionManager
@@ -47,21 +45,26 @@ from foundry.rpc.lock import LockServicer
 from foundry.rpc.pages import Pages
 from foundry.rpc.project import ProjectServicer
 from foundry.rpc.run import RunServicer
-from foundry.rpc.server import bind, build_server, set_serving
+from foundry.rpc.server import Health, bind, build_server
 from foundry.rpc.session import SessionServicer
 from foundry.rpc.stream import StreamParts
 from foundry.settings import StartupError
-from foundry.store.database import Database, StoreError
+from foundry.store.errors import StoreError
 from foundry.store.housekeeping import forget_old_requests
 from foundry.store.lane import WriteLane
+from foundry.store.postgres.database import PostgresDatabase
 from foundry.store.repositories import Repositories
+from foundry.store.sqlite.database import SqliteDatabase
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
+    from pathlib import Path
     from typing import Any
 
     from foundry.clock import Clock
+    from foundry.coordination.ports import EventBus, LockRegistry, PresenceRegistry, Upkeep
     from foundry.settings import ServerSettings
+    from foundry.store.database import Database
 
 _log = structlog.get_logger(__name__)
 
@@ -81,45 +84,56 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
         ServerFailedError: On leaving, when one of its tasks had failed.
     """
     settings.check()
-    clock = clock or SystemClock()
     failures: list[Exception] = []
     async with contextlib.AsyncExitStack() as stack:
-        database = _open_database(settings, clock)
+        database, clock = await _open_database(settings, clock)
         stack.push_async_callback(database.close)
-        bus = MemoryEventBus()
-        lane = WriteLane(database.writer, clock, bus.publish)
+        shared = await _coordination(settings, clock, stack)
+        store = Repositories(database)
+        feed = Feed(shared.bus, store.entries, store.runs, shared=database.shared)
+        lane = WriteLane(database.writer, clock, feed.publish)
         lane.start()
         stack.push_async_callback(lane.stop)
         workers = Workers()
         stack.push_async_callback(workers.close)
 
-        managers = _managers(settings, clock, database, lane, workers)
+        managers = _managers(_Ground(settings, clock, database, store, lane, feed, shared, workers))
         stack.push_async_callback(managers.denials.flush)
-        for follower in (managers.hub, managers.console, managers.run_log, managers.locks):
-            follower.follow(bus)
-        await managers.hub.recover()
+        for follower in (managers.console, managers.run_log, managers.locks):
+            follower.follow(feed)
+        managers.hub.follow(shared.bus)
         stack.push_async_callback(managers.hub.stop)
 
         calls = Calls(_verifier(settings, clock), managers.denials, limit_bytes=settings.limits.message_bytes_max)
         sessions, runs, servicers = _servicers(settings, clock, database, calls, managers)
-        runs.follow(bus)
+        runs.follow(feed)
         server, healthy = build_server(calls, servicers, settings.limits)
         address = bind(server, settings)
+        if managers.replicas:
+            await managers.replicas.join(address)
+        else:
+            await managers.hub.recover()
 
         for work in (
             managers.hub.run(),
             managers.locks.run(),
             managers.denials.run(),
             managers.idle.run(),
+            feed.run(),
             forget_old_requests(lane),
+            *(upkeep.run() for upkeep in shared.upkeep),
+            *([managers.replicas.run()] if managers.replicas else []),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(_supervised(work, failures)))
         await server.start()
-        await set_serving(healthy)
+        health = Health(healthy)
+        await health.set(serving=True)
+        if managers.replicas:
+            managers.replicas.report(health.change)
         try:
             yield address
         finally:
-            await healthy.enter_graceful_shutdown()
+            await health.leave()
             runs.drain()
             await managers.hub.drain()
             await server.stop(settings.liveness.stop_grace_s)
@@ -148,29 +162,88 @@ class _Managers:
     run_log: RunLogReader
     hub: SessionHub
     idle: IdleWatch
+    replicas: Replicas | None
 
 
-def _managers(
-    settings: ServerSettings, clock: Clock, database: Database, lane: WriteLane, workers: Workers
-) -> _Managers:
+@dataclass(frozen=True, slots=True)
+class _Coordination:
+    """What this process shares with others, and what of it wants upkeep.
+
+    Attributes:
+        boot_id: Id of this process, a random one per start.
+    """
+
+    boot_id: str
+    locks: LockRegistry
+    presence: PresenceRegistry
+    bus: EventBus
+    upkeep: tuple[Upkeep, ...] = ()
+
+
+async def _coordination(settings: ServerSettings, clock: Clock, stack: contextlib.AsyncExitStack) -> _Coordination:
+    boot_id = new_id()
+    if settings.redis_url is None:
+        return _Coordination(boot_id, MemoryLockRegistry(clock), MemoryPresenceRegistry(), MemoryEventBus())
+    from foundry.coordination.redis import (  # noqa: PLC0415 - the embedded server does without
+        RedisEventBus,
+        RedisLink,
+        RedisLockRegistry,
+        RedisPresenceRegistry,
+    )
+
+    try:
+        link = RedisLink(settings.redis_url.get_secret_value())
+    except ValueError as error:
+        raise StartupError(str(error)) from error
+    await link.start()
+    stack.push_async_callback(link.close)
+    presence = RedisPresenceRegistry(link, replica_id=boot_id, clock=clock)
+    bus = RedisEventBus(link, replica_id=boot_id)
+    return _Coordination(boot_id, RedisLockRegistry(link, replica_id=boot_id), presence, bus, (presence, bus))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What managers stand on."""
+
+    settings: ServerSettings
+    clock: Clock
+    database: Database
+    store: Repositories
+    lane: WriteLane
+    feed: Feed
+    shared: _Coordination
+    workers: Workers
+
+
+def _managers(on: _Ground) -> _Managers:
+    settings, clock, database, store, lane = on.settings, on.clock, on.database, on.store, on.lane
+    feed, shared, workers = on.feed, on.shared, on.workers
     limits, liveness, instance_id = settings.limits, settings.liveness, database.instance_id
     idle_limit_us = int(liveness.idle_limit_s * 1_000_000)
-    store = Repositories(database)
     projects, fields, drafts = store.projects, store.fields, store.drafts
     denials = Denials(lane, clock)
-    locks = LockManager(lane, projects, fields, MemoryLockRegistry(clock), denials, idle_limit_us=idle_limit_us)
+    locks = LockManager(
+        lane, projects, fields, shared.locks, denials, idle_limit_us=idle_limit_us, boot_id=shared.boot_id
+    )
     sessions = SessionManager(
-        lane, projects, store.sessions, boot_id=new_id(), sessions_max=limits.sessions_per_project_max
+        lane,
+        projects,
+        store.sessions,
+        boot_id=shared.boot_id,
+        sessions_max=limits.sessions_per_project_max,
+        shared=database.shared,
     )
     state = StateReader(database, store, fanout=settings.fanout)
-    encode = EventEncoder(epoch=database.epoch, limits=limits, liveness=liveness)
+    encode = EventEncoder(history=database, limits=limits, liveness=liveness)
     console, anchoring = Console(store.runs, encode), Anchoring(drafts, workers)
     hub = SessionHub(
         sessions,
         state,
-        PresenceBoard(MemoryPresenceRegistry()),
+        PresenceBoard(shared.presence, shared.bus),
         clock,
         encode,
+        feed=feed,
         console=console,
         liveness=liveness,
         fanout=settings.fanout,
@@ -189,13 +262,18 @@ def _managers(
         ),
         bundler=Bundler(lane, store, workers),
         audit=AuditManager(
-            projects, store.entries, epoch=database.epoch, administrators=frozenset(settings.administrators)
+            projects, store.entries, history=database, administrators=frozenset(settings.administrators)
         ),
         state=state,
         console=console,
-        run_log=RunLogReader(projects, store.runs, clock, drain_s=liveness.drain_s),
+        run_log=RunLogReader(projects, store.runs, feed, clock, drain_s=liveness.drain_s),
         hub=hub,
         idle=IdleWatch(locks, fields, hub, clock, liveness),
+        replicas=(
+            Replicas(database, sessions, hub, feed, clock=clock, liveness=liveness, boot_id=shared.boot_id)
+            if isinstance(database, PostgresDatabase)
+            else None
+        ),
     )
 
 
@@ -204,41 +282,52 @@ def _servicers(
 ) -> tuple[SessionServicer, RunServicer, dict[str, object]]:
     """Everything that translates, by service; those with streams, which must be seen off, once more by themselves."""
     limits, liveness = settings.limits, settings.liveness
-    epoch, pages = database.epoch, Pages(database.page_token_key)
-    drafts = DraftServicer(managers.drafts, pages, epoch=epoch, changes_max=limits.changes_per_save_max)
+    pages = Pages(database.page_token_key)
+    drafts = DraftServicer(managers.drafts, pages, history=database, changes_max=limits.changes_per_save_max)
     runs = RunServicer(
-        managers.runs, managers.run_log, pages, clock, epoch=epoch, limits=limits, drain_s=liveness.drain_s
+        managers.runs, managers.run_log, pages, clock, history=database, limits=limits, drain_s=liveness.drain_s
     )
-    parts = StreamParts(managers.hub, managers.locks, drafts, runs, managers.state, calls, liveness, epoch)
-    sessions = SessionServicer(managers.sessions, pages, parts, epoch=epoch)
+    parts = StreamParts(managers.hub, managers.locks, drafts, runs, managers.state, calls, liveness, database)
+    sessions = SessionServicer(managers.sessions, pages, parts, history=database)
     return (
         sessions,
         runs,
         {
             "ProjectService": ProjectServicer(managers.projects, pages),
             "DraftService": drafts,
-            "LockService": LockServicer(managers.locks, pages, epoch=epoch),
+            "LockService": LockServicer(managers.locks, pages, history=database),
             "SessionService": sessions,
-            "AuditService": AuditServicer(managers.audit, pages, epoch=epoch),
-            "CommentService": CommentServicer(managers.comments, managers.comment_reader, pages, epoch=epoch),
+            "AuditService": AuditServicer(managers.audit, pages, history=database),
+            "CommentService": CommentServicer(managers.comments, managers.comment_reader, pages, history=database),
             "RunService": runs,
-            "ExportService": ExportServicer(managers.exports, managers.bundler, epoch=epoch),
+            "ExportService": ExportServicer(managers.exports, managers.bundler, history=database),
         },
     )
 
 
-def _open_database(settings: ServerSettings, clock: Clock) -> Database:
+async def _open_database(settings: ServerSettings, clock: Clock | None) -> tuple[Database, Clock]:
+    """The store, and the clock that its times come from: a shared one has its own."""
+    local = clock or SystemClock()
     try:
-        return Database(settings.data_dir, clock)
+        if settings.database_url is None:
+            return SqliteDatabase(_data_dir(settings), local), local
+        database = await PostgresDatabase.open(settings.database_url.get_secret_value(), settings.postgres, local)
     except (StoreError, OSError) as error:
         raise StartupError(str(error)) from error
+    return database, clock or database.clock
+
+
+def _data_dir(settings: ServerSettings) -> Path:
+    if settings.data_dir is None:
+        raise StartupError("give --data-dir")
+    return settings.data_dir
 
 
 def _verifier(settings: ServerSettings, clock: Clock) -> JwtVerifier:
     if settings.token_public_key_file:
         key = load_public_key(settings.token_public_key_file)
         return JwtVerifier(key, issuer=settings.token_issuer, audience=settings.token_audience, clock=clock)
-    return JwtVerifier(make_dev_key(settings.data_dir), issuer=DEV_ISSUER, audience=DEV_AUDIENCE, clock=clock)
+    return JwtVerifier(make_dev_key(_data_dir(settings)), issuer=DEV_ISSUER, audience=DEV_AUDIENCE, clock=clock)
 
 
 async def _supervised(work: Coroutine[Any, Any, None], failures: list[Exception]) -> None:
@@ -256,88 +345,3 @@ async def _supervised(work: Coroutine[Any, Any, None], failures: list[Exception]
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-# --- the process ---
-
-
-def run(settings: ServerSettings) -> int:
-    """Serve until SIGTERM or SIGINT; prints ``foundry ready on ADDRESS`` on one line when it serves.
-
-    Returns:
-        Exit code 0 after a clean stop, 1 when a task of the server failed.
-
-    Raises:
-        StartupError: The server cannot start.
-    """
-    configure_logging(settings)
-    # Children are started by exec only; without this gRPC complains at each of them.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    loop_factory = None
-    if sys.platform != "win32":
-        import uvloop  # noqa: PLC0415 - not on every platform
-
-        loop_factory = uvloop.new_event_loop
-    try:
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(_until_signal(settings))
-    except ServerFailedError:
-        return 1
-    return 0
-
-
-async def _until_signal(settings: ServerSettings) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with serve(settings) as address:
-        # What was made so far stays: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        sys.stdout.write(f"foundry ready on {address}\n")
-        sys.stdout.flush()
-        await stop.wait()
-        _log.info("draining")
-
-
-class _Lines:
-    """A logger on standard error. A log that cannot be written, its disk full or its reader gone, stops nothing."""
-
-    def __init__(self, *_: object) -> None:
-        """See ``structlog.PrintLogger``; what is given are the names of loggers."""
-
-    def msg(self, line: str) -> None:
-        """Write a line."""
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
-
-    debug = info = warning = error = critical = exception = msg
-
-
-def configure_logging(settings: ServerSettings) -> None:
-    """Log to standard error: events by name with values, as lines for people or as JSON."""
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    render = (
-        structlog.processors.JSONRenderer()
-        if settings.log_json
-        # Plain: a traceback with the values of variables would carry content into the log.
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            render,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_Lines,
-        cache_logger_on_first_use=True,
-    )
-    # Cancelled writes to clients that are gone are no news.
-    logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
-    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _MIB = 1024 * 1024
@@ -53,6 +53,9 @@ class Liveness(BaseModel):
     grace_s_max: float = Field(30.0, ge=0, le=120)
     #: After a restart, sessions of the process before may be resumed for this long.
     restart_grace_s: float = Field(12.0, ge=0, le=120)
+    #: Each server process tells the others that it lives this often, and is given up after this long without.
+    replica_renewal_s: float = Field(3.0, gt=0, le=30)
+    replica_silence_s: float = Field(10.0, gt=0, le=120)
     #: A lock without save, touch or renewal for this long is released, with a warning before.
     idle_limit_s: float = Field(900.0, gt=0, le=86_400)
     idle_warning_s: float = Field(120.0, ge=0, le=3_600)
@@ -76,12 +79,37 @@ class Fanout(BaseModel):
     replay_bytes_max: int = Field(_MIB, ge=64 * 1024, le=8 * _MIB)
 
 
+class Postgres(BaseModel):
+    """How one server uses Postgres. No transaction that was left half-done may hold a project for long."""
+
+    model_config = ConfigDict(frozen=True)
+
+    #: Connections for reads; the write lane has one of its own.
+    pool_max: int = Field(8, ge=1, le=100)
+    #: One connection is opened within this time.
+    connect_limit_s: float = Field(5.0, gt=0, le=60)
+    statement_limit_s: float = Field(5.0, gt=0, le=60)
+    #: How long a transaction waits for a project that another server writes to.
+    lock_limit_s: float = Field(1.0, gt=0, le=60)
+    #: The database ends a transaction whose server stands still for this long.
+    idle_in_transaction_limit_s: float = Field(5.0, gt=0, le=60)
+    #: A whole transaction of the lane; beyond it its connection counts as lost.
+    transaction_limit_s: float = Field(10.0, gt=0, le=120)
+
+
 class ServerSettings(BaseSettings):
     """What ``foundry serve`` needs to know. Environment variables begin with ``FOUNDRY_``."""
 
     model_config = SettingsConfigDict(env_prefix="FOUNDRY_", env_nested_delimiter="__", frozen=True)
 
-    data_dir: Path
+    #: Directory of the embedded database and of the development key.
+    data_dir: Path | None = None
+    #: Postgres, ``postgresql://ROLE:PASSWORD@HOST/DATABASE``, instead of the embedded database: servers share it.
+    database_url: SecretStr | None = None
+    #: Redis beside it, ``redis://HOST:PORT``: what servers tell each other is told sooner.
+    redis_url: SecretStr | None = None
+    #: Where Prometheus reads metrics, ``HOST:PORT``; nowhere unless given.
+    metrics_listen: str = ""
     listen: str = "127.0.0.1:50051"
     #: One more way in, plaintext, for this machine only: health checks beside a TLS listener.
     local_socket: Path | None = None
@@ -100,6 +128,7 @@ class ServerSettings(BaseSettings):
     limits: Limits = Limits()
     liveness: Liveness = Liveness()
     fanout: Fanout = Fanout()
+    postgres: Postgres = Postgres()
 
     def check(self) -> None:
         """Refuse combinations that would be unsafe.
@@ -108,6 +137,10 @@ class ServerSettings(BaseSettings):
             StartupError: A development key beyond loopback, plaintext beyond loopback, no way to verify tokens, or half
                 a TLS key pair.
         """
+        if self.data_dir is None and (self.dev or self.database_url is None):
+            raise StartupError("give --data-dir, or --database-url to share a Postgres with other servers")
+        if self.redis_url and self.database_url is None:
+            raise StartupError("--redis-url is for servers that share a Postgres: give --database-url too")
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise StartupError("TLS needs both --tls-cert and --tls-key")
         if self.dev and self.token_public_key_file:

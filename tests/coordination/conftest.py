@@ -1,18 +1,149 @@
-"""The backends that the contract suites run over. Another backend is another entry in each dictionary."""
+"""The backends that the contract suites run over, and a real Redis under one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
+import structlog
+import structlog.testing
+from redis.asyncio import Redis
 
+from foundry.clock import SystemClock
 from foundry.coordination.memory import MemoryEventBus, MemoryLockRegistry, MemoryPresenceRegistry
 from foundry.coordination.ports import EventBus, LockRegistry, PresenceRegistry
+from foundry.coordination.redis import RedisEventBus, RedisLink, RedisLockRegistry, RedisPresenceRegistry
+from tests.servers.redis import ForeignRedis, RedisServer, private_redis, redis_server
 from tests.store.manual_clock import ManualClock
 
-LOCK_REGISTRIES: dict[str, Callable[[ManualClock], LockRegistry]] = {"memory": MemoryLockRegistry}
-PRESENCE_REGISTRIES: dict[str, Callable[[], PresenceRegistry]] = {"memory": MemoryPresenceRegistry}
-EVENT_BUSES: dict[str, Callable[[], EventBus]] = {"memory": MemoryEventBus}
+#: Bound on every wait, seconds.
+PATIENCE_S = 10.0
+
+#: What a backend cannot promise, by test, and why. Everything else holds for each of them.
+CANNOT = {
+    "memory": {},
+    "redis": {
+        "test_a_grant_does_not_expire": "a replica that died renews nothing; what it showed must go",
+        "test_a_step_of_the_wall_clock_expires_nothing": "Redis expires by its own wall clock, which no test may step",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Registries and buses of one kind; ``url`` is that of a Redis, or empty."""
+
+    name: str
+    url: str = ""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return as soon as it holds; fail when it does not in time."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in another process
+            await asyncio.sleep(0.002)
+
+
+@contextlib.asynccontextmanager
+async def linked(url: str, *, timeout_s: float = 2.0) -> AsyncIterator[RedisLink]:
+    """A link that is up if Redis is, with a timeout that a busy machine does not reach unless a test asks for it."""
+    link = RedisLink(url, timeout_s=timeout_s)
+    await link.start()
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+@contextlib.asynccontextmanager
+async def kept_up(work: Awaitable[None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Something that runs for ever, meanwhile; if it ended, that shows."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield task
+        assert not task.done()
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@contextlib.asynccontextmanager
+async def listening_bus(url: str, replica_id: str) -> AsyncIterator[RedisEventBus]:
+    """The bus of one replica, when it hears and rings."""
+    async with linked(url) as link:
+        bus = RedisEventBus(link, replica_id=replica_id)
+        async with kept_up(bus.run()):
+            await until(lambda: bus.listening)
+            yield bus
+
+
+async def age(redis: Redis, seconds: float) -> None:
+    """Make everything of ours in Redis older, as if that time had passed."""
+    lost_ms = round(seconds * 1000)
+    for key in [key async for key in redis.scan_iter("*:project:*")]:
+        left_ms = await redis.pttl(key) - lost_ms
+        if left_ms <= 0:
+            await redis.delete(key)
+            continue
+        await redis.pexpire(key, left_ms)
+        if await redis.type(key) == b"hash":
+            for member, text in (await redis.hgetall(key)).items():
+                value = json.loads(text)
+                value["expires_at"] -= lost_ms
+                await redis.hset(key, member, json.dumps(value))
+
+
+@pytest.fixture(scope="session")
+def redis_process() -> Iterator[RedisServer | ForeignRedis]:
+    """One Redis for all tests."""
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis of this test alone, to be stopped, paused and spoilt."""
+    with private_redis() as server:
+        yield server
+
+
+@pytest.fixture
+async def hand(own_redis: RedisServer) -> AsyncIterator[Redis]:
+    """A second connection to it: what is edited by hand."""
+    # Under protocol 2 the client sees that an idle connection died, and makes another.
+    async with Redis.from_url(own_redis.url, protocol=2) as redis:
+        yield redis
+
+
+@pytest.fixture
+async def redis(redis_process: RedisServer | ForeignRedis) -> AsyncIterator[Redis]:
+    """A second connection to the Redis of all tests, which holds nothing of ours when a test begins."""
+    async with Redis.from_url(redis_process.url) as redis:
+        for pattern in ("lock:*", "presence:*"):
+            async for key in redis.scan_iter(pattern):
+                await redis.delete(key)
+        yield redis
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[MutableMapping[str, Any]]]:
+    """Every line that coordination logs, at whatever level.
+
+    A logger keeps what was configured when it was first used, which may have been in another test: so each is new.
+    """
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(0), cache_logger_on_first_use=False)
+    for module in ("memory", "redis.bus", "redis.link", "redis.locks", "redis.presence"):
+        monkeypatch.setattr(f"foundry.coordination.{module}._log", structlog.get_logger(module))
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+    structlog.configure(**before)
 
 
 @pytest.fixture
@@ -20,16 +151,58 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=LOCK_REGISTRIES)
-def locks(request: pytest.FixtureRequest, clock: ManualClock) -> LockRegistry:
-    return LOCK_REGISTRIES[request.param](clock)
+@pytest.fixture(params=["memory", "redis"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    test = request.node.originalname
+    if reason := CANNOT[request.param].get(test):
+        pytest.skip(f"{request.param}: {reason}")
+    if request.param == "memory":
+        return Backend("memory")
+    request.getfixturevalue("redis")
+    return Backend("redis", request.getfixturevalue("redis_process").url)
 
 
-@pytest.fixture(params=PRESENCE_REGISTRIES)
-def presence(request: pytest.FixtureRequest) -> PresenceRegistry:
-    return PRESENCE_REGISTRIES[request.param]()
+@pytest.fixture
+async def locks(backend: Backend, clock: ManualClock) -> AsyncIterator[LockRegistry]:
+    if not backend.url:
+        yield MemoryLockRegistry(clock)
+        return
+    async with linked(backend.url) as link:
+        yield RedisLockRegistry(link, replica_id="r1")
 
 
-@pytest.fixture(params=EVENT_BUSES)
-def bus(request: pytest.FixtureRequest) -> EventBus:
-    return EVENT_BUSES[request.param]()
+@pytest.fixture
+def time_passes(backend: Backend, clock: ManualClock) -> Callable[[float], Awaitable[None]]:
+    """Let seconds pass for a backend, whichever clock it goes by."""
+
+    async def pass_(seconds: float) -> None:
+        clock.advance(seconds)
+        if backend.url:
+            async with Redis.from_url(backend.url) as redis:
+                await age(redis, seconds)
+
+    return pass_
+
+
+@pytest.fixture
+async def presence(backend: Backend) -> AsyncIterator[PresenceRegistry]:
+    if not backend.url:
+        yield MemoryPresenceRegistry()
+        return
+    async with linked(backend.url) as link:
+        yield RedisPresenceRegistry(link, replica_id="r1", clock=SystemClock())
+
+
+@pytest.fixture
+async def buses(backend: Backend) -> AsyncIterator[tuple[EventBus, EventBus, EventBus]]:
+    """The buses of three processes."""
+    if not backend.url:
+        line: list[MemoryEventBus] = []
+        yield MemoryEventBus(line), MemoryEventBus(line), MemoryEventBus(line)
+        return
+    async with (
+        listening_bus(backend.url, "r1") as one,
+        listening_bus(backend.url, "r2") as two,
+        listening_bus(backend.url, "r3") as three,
+    ):
+        yield one, two, three

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from foundry.coordination.ports import PresenceRegistry
-from foundry.domain.principal import Principal
+from foundry.domain.principal import Principal, PrincipalKind
 from foundry.domain.session import Activity, Presence
 from foundry.ids import new_id
 
@@ -56,3 +56,22 @@ async def test_what_was_read_is_the_readers(presence: PresenceRegistry) -> None:
     assert seen == [ALICE]
     seen.append(ALICE)
     assert await presence.present("p") == []
+
+
+async def test_two_tabs_of_one_person_are_two(presence: PresenceRegistry) -> None:
+    """Sessions are shown, not people: closing one tab leaves the other."""
+    other = replace(ALICE, session_id="s2")
+    await presence.put("p", ALICE)
+    await presence.put("p", other)
+    assert await presence.present("p") == [ALICE, other]
+    await presence.remove("p", "s1")
+    assert await presence.present("p") == [other]
+
+
+async def test_everything_of_a_session_is_shown_as_it_was_put(presence: PresenceRegistry) -> None:
+    """All of it, to the last microsecond and whatever the script: nothing is rounded, cut or escaped away."""
+    principal = Principal('an"agent\\', PrincipalKind.AGENT, "Ünïcode \u202e 名\x07", "alice", "gateway")
+    shown = Activity("few_shot/greeting", "{}[]:%", "typing\n\ttests")
+    full = Presence("s:1 %", principal, 1_800_000_000_123_457, shown, "cli 1.0", reconnecting=True)
+    await presence.put("p:%\n", full)
+    assert await presence.present("p:%\n") == [full]

@@ -157,7 +157,11 @@ async def test_a_frame_knows_its_newest_entry(time: OwnedTimeLoop) -> None:
     ring.flush()
     ring.publish(b"tick")
     ring.flush()
-    assert ring.frames(0, 1_000) == [Frame(b"entry", 7), Frame(b"presenceentrytick", 8), Frame(b"tick", 0)]
+    assert ring.frames(0, 1_000) == [
+        Frame(b"entry", 7, 7, ((5, 7),)),
+        Frame(b"presenceentrytick", 8, 8, ((8, 0), (13, 8), (17, 0))),
+        Frame(b"tick", 0, 0, ((4, 0),)),
+    ]
     assert ring.last_sequence == 8
 
 
@@ -167,3 +171,20 @@ async def test_flushing_nothing_is_nothing(time: OwnedTimeLoop) -> None:
     ring.subscribers = {"a": lambda: pytest.fail("woken for nothing")}
     ring.flush()
     assert (ring.base, ring.head) == (0, 0)
+
+
+async def test_who_knows_an_entry_is_not_told_it_again(time: OwnedTimeLoop) -> None:
+    """A frame without the entries up to a position keeps all else that is in it."""
+    ring = channel(20)
+    for event, sequence in ((b"a", 7), (b"p", 0), (b"b", 8), (b"t", 0), (b"c", 9)):
+        ring.publish(event, sequence=sequence)
+    ring.flush()
+    frames = ring.frames(0, 1_000)
+    assert [b"".join(frame.behind(known) for frame in frames) for known in (0, 6, 7, 8, 9, 10)] == [
+        b"apbtc",
+        b"apbtc",
+        b"pbtc",
+        b"ptc",
+        b"pt",
+        b"pt",
+    ]

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from foundry.coordination.memory import MemoryEventBus
-from foundry.domain.events import Committed, RunLogEvent, SessionEvent
+from foundry.domain.events import News, RunGrew, RunLogEvent, SessionEvent
 from foundry.domain.run import LogLine, Run, RunState
 from foundry.domain.session import CloseReason
 from foundry.managers.console import Console, Follower
+from foundry.managers.feed import Feed
 from foundry.managers.runs import WantedRun
 from foundry.managers.sessions import OpenSession
 from tests.managers.conftest import OwnedTimeLoop
@@ -39,14 +40,15 @@ class Lane:
     woken: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._relay = MemoryEventBus()
+        self._relay = Feed(MemoryEventBus(), self.workspace.store.entries, self.workspace.store.runs, shared=False)
         self.console = Console(self.workspace.store.runs, self._encode)
         self.came = 0
         self.console.follow(self._relay)
-        self.workspace.bus.subscribe(self._pass_on)
+        self.workspace.feed.subscribe(self._pass_on)
 
-    def _pass_on(self, news: Committed) -> None:
+    def _pass_on(self, news: News) -> None:
         if self.came not in self.losing:
+            assert not isinstance(news, RunGrew)
             self._relay.publish([news])
         self.came += 1
 

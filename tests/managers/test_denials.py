@@ -90,7 +90,7 @@ async def test_a_window_has_a_bound(workspace: Workspace) -> None:
 async def test_a_store_that_is_away_loses_a_window_and_nothing_else(workspace: Workspace, tmp_path: Path) -> None:
     """The server goes on, and the next window is written."""
     project_id = await workspace.project()
-    workspace.database.writer.sql("PRAGMA busy_timeout = 1")
+    workspace.database.connection.sql("PRAGMA busy_timeout = 1")
     with closing(sqlite3.connect(tmp_path / "foundry.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         workspace.denials.lock_denied(project_id, "topology", "bob")

@@ -155,14 +155,14 @@ async def test_a_store_that_is_away_only_postpones(workspace: Workspace, stream:
     """The release is tried again at the next look; the watch is not ended by it."""
     lock = await workspace.lock(stream.session, "topology")
     workspace.clock.advance(LIMIT_S + 1)
-    workspace.database.writer.sql("PRAGMA busy_timeout = 1")
+    workspace.database.connection.sql("PRAGMA busy_timeout = 1")
     with closing(sqlite3.connect(tmp_path / "foundry.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unavailable):
             await workspace.idle.look()
     assert await held(workspace, lock)
     released = asyncio.Event()
-    workspace.bus.subscribe(lambda _: released.set())
+    workspace.feed.subscribe(lambda _: released.set())
     watching = asyncio.create_task(workspace.idle.run())
     await asyncio.wait_for(released.wait(), PATIENCE_S)
     assert (await held(workspace, lock), watching.done()) == (False, False)

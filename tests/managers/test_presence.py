@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from foundry.coordination.memory import MemoryPresenceRegistry
+from foundry.coordination.memory import MemoryEventBus, MemoryPresenceRegistry
 from foundry.domain.events import PresenceEvent
 from foundry.domain.principal import Principal
 from foundry.domain.session import Activity, Presence
@@ -19,7 +19,7 @@ BOB = Presence("s3", Principal("bob"), 1)
 
 @pytest.fixture
 def board() -> PresenceBoard:
-    return PresenceBoard(MemoryPresenceRegistry())
+    return PresenceBoard(MemoryPresenceRegistry(), MemoryEventBus())
 
 
 async def test_a_user_joins_with_the_first_session_and_leaves_with_the_last(board: PresenceBoard) -> None:

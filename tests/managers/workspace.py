@@ -23,6 +23,7 @@ from foundry.managers.console import Console
 from foundry.managers.denials import Denials
 from foundry.managers.drafts import DraftManager, RequestedChange, SaveRequest
 from foundry.managers.exports import ExportManager
+from foundry.managers.feed import Feed
 from foundry.managers.hub import SessionHub
 from foundry.managers.idle import IdleWatch
 from foundry.managers.live import LiveSession
@@ -35,10 +36,10 @@ from foundry.managers.state import StateReader
 from foundry.managers.workers import Workers
 from foundry.rpc.encoding import EventEncoder
 from foundry.settings import Fanout, Limits, Liveness
-from foundry.store.database import Database
 from foundry.store.entries import EntryRepository
 from foundry.store.lane import WriteLane
 from foundry.store.repositories import Repositories
+from foundry.store.sqlite.database import SqliteDatabase
 from tests.store.manual_clock import ManualClock
 
 LIVENESS = Liveness()
@@ -58,10 +59,10 @@ AGENT = caller("agent", PrincipalKind.AGENT)
 class Workspace:
     """Everything below the edge. ``committed`` fills with the entries of each commit, ``commits`` counts them."""
 
-    database: Database
+    database: SqliteDatabase
     clock: ManualClock
     lane: WriteLane
-    bus: MemoryEventBus
+    feed: Feed
     projects: ProjectManager
     locks: LockManager
     drafts: DraftManager
@@ -83,7 +84,7 @@ class Workspace:
         entries = [item for item in news if isinstance(item, Entry)]
         self.batches.append(entries)
         self.committed += entries
-        self.bus.publish(news)
+        self.feed.publish(news)
 
     async def project(self, owner: Caller = ALICE, *editors: Caller) -> str:
         """A new project with members; returns its id."""
@@ -130,9 +131,10 @@ async def opened(
 ) -> AsyncIterator[Workspace]:
     """A workspace over the database in ``directory``, closed in the end."""
     clock = clock or ManualClock()
-    database, bus, workers = Database(directory, clock), MemoryEventBus(), Workers()
+    database, bus, workers = SqliteDatabase(directory, clock), MemoryEventBus(), Workers()
     lane = WriteLane(database.writer, clock, lambda news: made.on_commit(news))  # noqa: PLW0108 - made later
     store, denials = Repositories(database), Denials(lane, clock)
+    feed = Feed(bus, store.entries, store.runs, shared=database.shared)
     projects, fields = store.projects, store.fields
     limits, fanout = Limits(), Fanout()
     idle_us = int(liveness.idle_limit_s * 1_000_000)
@@ -140,25 +142,27 @@ async def opened(
     sessions = SessionManager(
         lane, projects, store.sessions, boot_id=new_id(), sessions_max=limits.sessions_per_project_max
     )
-    encode = EventEncoder(epoch=database.epoch, limits=limits, liveness=liveness)
+    encode = EventEncoder(history=database, limits=limits, liveness=liveness)
     console = Console(store.runs, encode)
     hub = SessionHub(
         sessions,
         StateReader(database, store, fanout=fanout),
-        PresenceBoard(MemoryPresenceRegistry()),
+        PresenceBoard(MemoryPresenceRegistry(), bus),
         clock,
         encode,
+        feed=feed,
         console=console,
         liveness=liveness,
         fanout=fanout,
     )
-    for follower in (hub, console, locks):
-        follower.follow(bus)
+    for follower in (console, locks):
+        follower.follow(feed)
+    hub.follow(bus)
     made = Workspace(
         database,
         clock,
         lane,
-        bus,
+        feed,
         ProjectManager(lane, projects, instance_id=database.instance_id),
         locks,
         DraftManager(lane, projects, fields, store.drafts, workers, limits=limits, idle_limit_us=idle_us),

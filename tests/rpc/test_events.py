@@ -63,7 +63,7 @@ SAMPLES: dict[str, SessionEvent] = {
 
 @pytest.fixture
 def encode() -> EventEncoder:
-    return EventEncoder(epoch=EPOCH, limits=Limits(), liveness=Liveness())
+    return EventEncoder(history=Position(EPOCH, 0), limits=Limits(), liveness=Liveness())
 
 
 def read(data: bytes) -> list[session_pb2.ServerEvent]:

@@ -26,7 +26,7 @@ from coreason.foundry.v1 import (
 from foundry.client import Foundry, connect
 from foundry.rpc.server import SERVICES
 from tests.service.refusals import Refused
-from tests.support import PATIENCE_S, RunningServer
+from tests.support import PATIENCE_S, RunningServer, open_channel
 
 METHODS: Final = [method for service in SERVICES for method in service.methods]
 UNARY: Final = [method for method in METHODS if not (method.client_streaming or method.server_streaming)]
@@ -161,8 +161,7 @@ class House:
         return self._callers[key]
 
     def _channel(self) -> grpc.aio.Channel:
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", _ANSWER_BYTES_MAX)]
-        return grpc.aio.insecure_channel(self.server.address, options=options)
+        return open_channel(self.server.address, max_receive_message_length=_ANSWER_BYTES_MAX)
 
     @property
     def olga(self) -> Caller:

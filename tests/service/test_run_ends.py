@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from coreason.foundry.v1 import run_pb2 as pb
-from foundry.store import lane
+from foundry.store.sqlite import connection
 from tests.service.clocks import LateClock
 from tests.service.house import House, housed
 from tests.service.refusals import Refused, refused
@@ -76,7 +76,7 @@ async def test_messages_that_came_in_one_go_with_a_refused_one_are_stored(
     small: House, last: pb.LogLine, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the store is away they gather, and are stored together: one that cannot be takes no other with it."""
-    monkeypatch.setattr(lane, "INLINE_SECONDS_MAX", -1.0)  # the event loop must not wait for the store
+    monkeypatch.setattr(connection, "INLINE_SECONDS_MAX", -1.0)  # the event loop must not wait for the store
     run = await running(small)
     producer = Producer(small.olga, run)
     await producer.send()

@@ -13,7 +13,8 @@ from grpc_status import rpc_status
 
 from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, session_command_pb2, session_event_pb2, types_pb2
 from coreason.foundry.v1.session_pb2 import ProjectSessionRequest, ProjectSessionResponse, ServerEvent
-from tests.support import PATIENCE_S
+from foundry.client.channel import target_of
+from tests.support import PATIENCE_S, ROUND_ROBIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -78,7 +79,7 @@ class Tab:
         token: Mapping[str, Any] | None = None,
     ) -> None:
         local = ("grpc.use_local_subchannel_pool", 1)
-        self._channel = grpc.aio.insecure_channel(server.address, options=[local, *options])
+        self._channel = grpc.aio.insecure_channel(target_of(server.address), options=[local, ROUND_ROBIN, *options])
         start: Any = self._channel.stream_stream(
             METHOD, request_serializer=_to_bytes, response_deserializer=ProjectSessionResponse.FromString
         )

@@ -18,18 +18,18 @@ import pytest
 from coreason.foundry.v1 import draft_pb2, session_command_pb2
 from foundry import app
 from foundry.client import Foundry
-from foundry.coordination.memory import MemoryEventBus
 from foundry.domain.entry import Entry, Event
 from foundry.domain.events import Committed
 from foundry.managers import hub
-from foundry.store import lane
+from foundry.managers.feed import Feed
+from foundry.store.sqlite import connection
 from tests.session.conftest import with_settings
 from tests.session.tab import Refusal, Tab, Tabs, request, until_here
 from tests.support import PATIENCE_S, RunningServer
 
 
-class LossyBus(MemoryEventBus):
-    """Loses the entries of some kinds, as a bus between servers may."""
+class LossyFeed(Feed):
+    """Loses the entries of some kinds."""
 
     losing: ClassVar[frozenset[Event]] = frozenset()
 
@@ -38,10 +38,10 @@ class LossyBus(MemoryEventBus):
 
 
 @pytest.fixture(autouse=True)
-def lossy_bus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bus of the server; it loses nothing until told to."""
-    monkeypatch.setattr(app, "MemoryEventBus", LossyBus)
-    monkeypatch.setattr(LossyBus, "losing", frozenset())
+def lossy_feed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The feed of the server; it loses nothing until told to."""
+    monkeypatch.setattr(app, "Feed", LossyFeed)
+    monkeypatch.setattr(LossyFeed, "losing", frozenset())
 
 
 @contextlib.contextmanager
@@ -71,7 +71,7 @@ async def test_a_client_whose_command_takes_long_is_not_silent(
 ) -> None:
     """What it sends meanwhile lies unread, and that is not its silence; one that says nothing is closed as ever."""
     monkeypatch.setattr(hub, "_SWEEP_S", 0.1)
-    monkeypatch.setattr(lane, "INLINE_SECONDS_MAX", -1.0)  # the event loop must not wait for the store
+    monkeypatch.setattr(connection, "INLINE_SECONDS_MAX", -1.0)  # the event loop must not wait for the store
     busy, silent = await tabs.open("bob", project), await tabs.open("carol", project)
     with _database(tabs.server) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -141,7 +141,7 @@ async def test_a_stream_that_cannot_be_written_ends_as_a_failure(
     tab = await tabs.open("bob", project)
     await tab.acquire("topology")
     with monkeypatch.context() as patched:
-        patched.setattr(LossyBus, "losing", frozenset(Event))
+        patched.setattr(LossyFeed, "losing", frozenset(Event))
         await alice.drafts.save(project, {"notes/a": "1"}, base_version=0)
     with _unreadable_fields(tabs.server):
         await alice.projects.update(project, description="What shows that something was lost.")
@@ -159,7 +159,7 @@ async def test_what_the_bus_loses_is_read_from_the_log(
     watchers = [await tabs.open(subject, project) for subject in ("alice", "bob", "carol")]
     for version in range(4):
         # Lost every other time: a gap is mended, and what follows it is live again.
-        monkeypatch.setattr(LossyBus, "losing", frozenset({lost} if version % 2 else ()))
+        monkeypatch.setattr(LossyFeed, "losing", frozenset({lost} if version % 2 else ()))
         await alice.drafts.save(project, {"notes/a": f"{version}"}, base_version=version)
     last = (await watchers[0].command(heartbeat={})).position.sequence
     for watcher in watchers:

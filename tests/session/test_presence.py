@@ -9,7 +9,7 @@ import pytest
 
 from coreason.foundry.v1.session_event_pb2 import PresenceUpdate, SessionPresence
 from foundry.client import Foundry
-from foundry.store import lane
+from foundry.store.sqlite import connection
 from tests.session.tab import Tab, Tabs
 from tests.support import project_with
 
@@ -143,7 +143,7 @@ async def test_who_comes_in_while_another_is_lost_is_told_so(
     tabs: Tabs, alice: Foundry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also the first to come in when the last is being lost: by the snapshot, or by a difference after it."""
-    monkeypatch.setattr(lane, "INLINE_SECONDS_MAX", -1.0)  # commits in a thread, so that both wait for each other
+    monkeypatch.setattr(connection, "INLINE_SECONDS_MAX", -1.0)  # commits in a thread, so that both wait for each other
     for _ in range(12):
         project = await project_with(alice, "bob", "carol")
         bob = await tabs.open("bob", project, disconnect_grace=LONG)

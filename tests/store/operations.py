@@ -6,11 +6,29 @@ from collections.abc import Callable
 
 from foundry.domain.entry import INSTANCE_LOG, Event, NewEntry
 from foundry.domain.principal import SYSTEM
+from foundry.store.flush import flush
 from foundry.store.needs import Needs
+from foundry.store.shelf import Shelf
 from foundry.store.unit_of_work import UnitOfWork
 from tests.managers.workspace import Workspace
 
 INSTANCE = Needs(instance_log=True)
+
+
+async def unit_of(workspace: Workspace, needs: Needs) -> UnitOfWork:
+    """A unit of work as the lane would make it, on rows as they are now."""
+    shelf = Shelf()
+    await shelf.load(workspace.database.connection, [needs])
+    return UnitOfWork(shelf.view(needs), workspace.clock.now_us())
+
+
+async def flush_unit(workspace: Workspace, unit: UnitOfWork) -> None:
+    """Write what a unit of work staged, as the lane would."""
+    before = unit.rows.heads
+    shelf = Shelf()
+    await shelf.load(workspace.database.connection, [unit.rows.needs])
+    stored = shelf.view(unit.rows.needs).heads
+    await flush(workspace.database.connection, unit.writes, [(stored[log], before[log]) for log in sorted(before)])
 
 
 def note(unit: UnitOfWork, mark: str = "x") -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from foundry.store.guards import SQLITE_GUARDS
+from foundry.store.sqlite.guards import SQLITE_GUARDS
 from tests.store.attacks_on_releases import ATTACKS_ON_COMMENTS, ATTACKS_ON_RELEASES, spelt_out
 from tests.store.attacks_on_runs import ATTACKS_ON_RUNS
 

@@ -97,10 +97,16 @@ async def test_an_operation_sees_what_those_before_it_wrote(workspace: Workspace
 
 
 @pytest.mark.parametrize(
-    ("bad", "error"), [(refused, NotFound), (broken, ZeroDivisionError), (violating, sqlite3.IntegrityError)]
+    ("bad", "error", "commits"),
+    [
+        pytest.param(refused, NotFound, 1, id="refused"),
+        pytest.param(broken, ZeroDivisionError, 1, id="broken"),
+        # What the database refuses ends the transaction; each operation then has one of its own.
+        pytest.param(violating, sqlite3.IntegrityError, 3, id="violating"),
+    ],
 )
 async def test_a_failure_is_its_own_operations_alone(
-    workspace: Workspace, tmp_path: Path, bad: Callable[[UnitOfWork], int], error: type[Exception]
+    workspace: Workspace, tmp_path: Path, bad: Callable[[UnitOfWork], int], error: type[Exception], commits: int
 ) -> None:
     """A refusal, a bug in a decision and a broken constraint reach their caller and leave nothing; others commit."""
     before = wal_commits(tmp_path)
@@ -109,9 +115,9 @@ async def test_a_failure_is_its_own_operations_alone(
         *[workspace.lane.submit(INSTANCE, operation) for operation in operations], return_exceptions=True
     )
     assert [type(result) for result in results] == [int, error, int, error, int]
-    assert wal_commits(tmp_path) - before == 1
+    assert wal_commits(tmp_path) - before == commits
     assert await marks(workspace) == ["a", "b", "c"]
-    published = [entry.new.data.get("cause") for entry in workspace.batches[-1]]
+    published = [entry.new.data.get("cause") for batch in workspace.batches[-commits:] for entry in batch]
     assert published == ["a", "b", "c"]
 
 
@@ -186,9 +192,9 @@ async def test_a_slow_store_does_not_stop_the_event_loop(workspace: Workspace) -
         threads.append(threading.get_ident())
         return note(unit)
 
-    workspace.lane._seconds = 1.0
+    workspace.database.writer._commit_seconds = 1.0
     sequence = await workspace.lane.submit(INSTANCE, decide)
-    workspace.lane._seconds = 0.0
+    workspace.database.writer._commit_seconds = 0.0
     assert await workspace.lane.submit(INSTANCE, decide) == sequence + 1
     here = threading.get_ident()
     assert [thread == here for thread in threads] == [False, True]

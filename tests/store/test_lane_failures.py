@@ -23,7 +23,7 @@ from tests.store.operations import INSTANCE, marks, note, noting
 @pytest.fixture
 async def workspace(tmp_path: Path) -> AsyncIterator[Workspace]:
     async with opened(tmp_path) as made:
-        made.database.writer.sql("PRAGMA busy_timeout = 1")
+        made.database.connection.sql("PRAGMA busy_timeout = 1")
         yield made
 
 
@@ -58,7 +58,7 @@ async def test_a_failed_commit_refuses_the_batch(workspace: Workspace) -> None:
 
     def poison(unit: UnitOfWork) -> int:
         # A constraint that SQLite checks only when it commits.
-        workspace.database.writer.sql("PRAGMA defer_foreign_keys = ON")
+        workspace.database.connection.sql("PRAGMA defer_foreign_keys = ON")
         unit.put_member(Member("no such project", "mallory", Role.OWNER))
         return note(unit, "poison")
 
@@ -74,8 +74,8 @@ async def test_a_failed_commit_refuses_the_batch(workspace: Workspace) -> None:
 
 async def test_a_full_disk_refuses_the_batch(workspace: Workspace) -> None:
     """SQLite gives the transaction up when there is no space: nobody is answered, and smaller ones go on after it."""
-    (pages,) = workspace.database.writer.rows_sql("PRAGMA page_count")[0]
-    workspace.database.writer.sql(f"PRAGMA max_page_count = {pages + 20}")
+    (pages,) = workspace.database.connection.rows_sql("PRAGMA page_count")[0]
+    workspace.database.connection.sql(f"PRAGMA max_page_count = {pages + 20}")
     results = await asyncio.gather(
         *[workspace.lane.submit(INSTANCE, operation) for operation in (noting("a"), bulky, noting("b"))],
         return_exceptions=True,
@@ -83,15 +83,15 @@ async def test_a_full_disk_refuses_the_batch(workspace: Workspace) -> None:
     assert [type(result) for result in results] == [Unavailable] * 3
     assert (await marks(workspace), workspace.batches[-1:]) == ([], [])
     await both(workspace)
-    workspace.database.writer.sql("PRAGMA max_page_count = 1073741823")
+    workspace.database.connection.sql("PRAGMA max_page_count = 1073741823")
     await workspace.lane.submit(INSTANCE, bulky)
     assert await marks(workspace) == ["a", "b", "bulky"]
 
 
 async def test_a_disk_that_fills_up_is_survived(workspace: Workspace) -> None:
     """Written to until nothing fits any more: all that was acknowledged is there, in order, and nothing else."""
-    (pages,) = workspace.database.writer.rows_sql("PRAGMA page_count")[0]
-    workspace.database.writer.sql(f"PRAGMA max_page_count = {pages}")
+    (pages,) = workspace.database.connection.rows_sql("PRAGMA page_count")[0]
+    workspace.database.connection.sql(f"PRAGMA max_page_count = {pages}")
     acknowledged = []
     for _ in range(200):
         results = await both(workspace)
@@ -101,7 +101,7 @@ async def test_a_disk_that_fills_up_is_survived(workspace: Workspace) -> None:
     else:
         pytest.fail("the disk never filled up")
     assert await marks(workspace) == acknowledged
-    workspace.database.writer.sql("PRAGMA max_page_count = 1073741823")
+    workspace.database.connection.sql("PRAGMA max_page_count = 1073741823")
     assert [type(result) for result in await both(workspace)] == [int, int]
 
 

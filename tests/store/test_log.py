@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from foundry.domain.entry import INSTANCE_LOG, Event, NewEntry
 from foundry.domain.principal import Principal, PrincipalKind
-from foundry.store.database import Database
 from foundry.store.entries import EntryRepository
 from foundry.store.log import NO_LEAF, chain, iso_time, leaf_hash, parse, parse_time_us, seal
+from foundry.store.sqlite.database import SqliteDatabase
 from tests.store.manual_clock import ManualClock
 from tests.store.stored_logs import Stored, stored_logs, verify
 
@@ -108,7 +108,7 @@ async def test_redacted_text_breaks_nothing(data_dir: Path, plain: sqlite3.Conne
     """All text deleted: the chain verifies, the server starts, and every entry can be read, without its words."""
     logs = [log for (log,) in plain.execute("SELECT log FROM head")]
     assert plain.execute("DELETE FROM log_text").rowcount > 5
-    database = Database(data_dir, ManualClock())
+    database = SqliteDatabase(data_dir, ManualClock())
     for log in logs:
         rows = plain.execute(
             "SELECT sequence, prev, leaf, entry, NULL, NULL FROM log_entry WHERE log = ? ORDER BY sequence", (log,)

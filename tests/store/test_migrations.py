@@ -12,8 +12,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from foundry.store.database import Database, StoreError
-from foundry.store.guards import SQLITE_GUARDS
+from foundry.store.errors import StoreError
+from foundry.store.sqlite.database import SqliteDatabase
+from foundry.store.sqlite.guards import SQLITE_GUARDS
 from foundry.store.tables import metadata
 from tests.store.manual_clock import ManualClock
 
@@ -78,7 +79,7 @@ def test_the_guards_are_made_verbatim(plain: sqlite3.Connection) -> None:
 async def test_migrating_again_changes_nothing(data_dir: Path, plain: sqlite3.Connection) -> None:
     """A second start leaves the file as it is: same schema, same identity, no new entry."""
     before = list(plain.iterdump())
-    database = Database(data_dir, ManualClock())
+    database = SqliteDatabase(data_dir, ManualClock())
     identity = (database.instance_id, database.epoch, database.page_token_key)
     await database.close()
     assert list(plain.iterdump()) == before
@@ -88,8 +89,8 @@ async def test_migrating_again_changes_nothing(data_dir: Path, plain: sqlite3.Co
 
 async def test_the_first_start_writes_the_installation_down(tmp_path: Path) -> None:
     """The instance log begins with its genesis and the migration; every later start adds nothing."""
-    database = Database(tmp_path, ManualClock())
-    events = database.writer.rows_sql("SELECT event FROM log_entry WHERE log = 'instance' ORDER BY sequence")
+    database = SqliteDatabase(tmp_path, ManualClock())
+    events = database.connection.rows_sql("SELECT event FROM log_entry WHERE log = 'instance' ORDER BY sequence")
     assert [event for (event,) in events] == ["log_genesis", "migration_applied"]
     assert len(database.page_token_key) == 32
     await database.close()
@@ -100,7 +101,7 @@ def test_a_database_of_a_newer_version_is_refused(data_dir: Path, plain: sqlite3
     plain.execute("UPDATE alembic_version SET version_num = '9999'")
     before = list(plain.iterdump())
     with pytest.raises(StoreError, match=r"schema of .* is from another version of foundry .*; run that version"):
-        Database(data_dir, ManualClock())
+        SqliteDatabase(data_dir, ManualClock())
     assert list(plain.iterdump()) == before
 
 
@@ -109,5 +110,5 @@ def test_an_interrupted_migration_leaves_nothing(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "foundry.sqlite3", isolation_level=None)) as plain:
         plain.execute("CREATE TABLE draft_change (in_the_way TEXT)")
         with pytest.raises(StoreError, match="table draft_change already exists"):
-            Database(tmp_path, ManualClock())
+            SqliteDatabase(tmp_path, ManualClock())
         assert [name for _, name in schema(plain)] == ["draft_change"]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from foundry.store.database import Database, StoreError
-from foundry.store.guards import SQLITE_GUARDS
+from foundry.store.errors import StoreError
+from foundry.store.sqlite.database import SqliteDatabase
+from foundry.store.sqlite.guards import SQLITE_GUARDS
 from tests.store.manual_clock import ManualClock
 
 HASH = b"\x01" * 32
@@ -46,7 +47,7 @@ def open_directory(parent: Path) -> Path:
 
 async def test_only_the_owner_can_read(tmp_path: Path, usual_umask: None) -> None:
     """The directory is made 0700 and every file in it 0600, whatever the umask."""
-    database = Database(tmp_path / "made", ManualClock())
+    database = SqliteDatabase(tmp_path / "made", ManualClock())
     found = modes(tmp_path / "made")
     await database.close()
     assert found == dict.fromkeys(found, 0o600)
@@ -57,7 +58,7 @@ async def test_only_the_owner_can_read(tmp_path: Path, usual_umask: None) -> Non
 async def test_files_are_private_in_an_open_directory_too(tmp_path: Path, usual_umask: None) -> None:
     """A directory that was there before keeps its mode; the files do not depend on it."""
     directory = open_directory(tmp_path)
-    database = Database(directory, ManualClock())
+    database = SqliteDatabase(directory, ManualClock())
     found = modes(directory)
     await database.close()
     assert found == dict.fromkeys(found, 0o600)
@@ -66,19 +67,19 @@ async def test_files_are_private_in_an_open_directory_too(tmp_path: Path, usual_
 
 async def test_one_server_at_a_time(data_dir: Path) -> None:
     """A second opening is refused in a sentence and harms nobody; after the first has closed, it works."""
-    database = Database(data_dir, ManualClock())
+    database = SqliteDatabase(data_dir, ManualClock())
     with pytest.raises(StoreError, match=f"another server uses the data directory {data_dir}"):
-        Database(data_dir, ManualClock())
-    assert database.writer.rows_sql("SELECT count(*) FROM instance") == [(3,)]
+        SqliteDatabase(data_dir, ManualClock())
+    assert database.connection.rows_sql("SELECT count(*) FROM instance") == [(5,)]
     await database.close()
-    await Database(data_dir, ManualClock()).close()
+    await SqliteDatabase(data_dir, ManualClock()).close()
     assert open_files(data_dir) == []
 
 
 async def test_every_commit_is_synced_and_foreign_keys_are_on(data_dir: Path) -> None:
     """An acknowledged save survives a power cut, and no row points to nothing."""
-    database = Database(data_dir, ManualClock())
-    writer = database.writer
+    database = SqliteDatabase(data_dir, ManualClock())
+    writer = database.connection
     pragmas = [writer.rows_sql(f"PRAGMA {name}")[0][0] for name in ("foreign_keys", "journal_mode", "synchronous")]
     assert pragmas == [1, "wal", 2]
     assert writer.rows_sql("PRAGMA recursive_triggers") == [(1,)]
@@ -99,12 +100,12 @@ async def test_a_missing_or_altered_guard_is_named(
     if altered:
         plain.execute(SQLITE_GUARDS[guard].replace("BEGIN SELECT", "BEGIN SELECT 1 WHERE 0; SELECT"))
     with pytest.raises(StoreError, match=f"guards {guard} of .* are missing or altered"):
-        Database(data_dir, ManualClock())
+        SqliteDatabase(data_dir, ManualClock())
     if altered:
         plain.execute(f"DROP TRIGGER {guard}")
     plain.execute(SQLITE_GUARDS[guard])
     assert not [name for name in open_files(data_dir) if name.endswith(".lock")]
-    await Database(data_dir, ManualClock()).close()
+    await SqliteDatabase(data_dir, ManualClock()).close()
 
 
 def without_guards(plain: sqlite3.Connection, *attack: tuple[str, tuple[object, ...]]) -> None:
@@ -148,7 +149,7 @@ def test_a_cut_or_altered_tail_is_refused(
         sql = sql.replace("'instance'", f"'{name}'")
     without_guards(plain, (sql, values))
     with pytest.raises(StoreError, match="does not end where its head says; it was altered or cut"):
-        Database(data_dir, ManualClock())
+        SqliteDatabase(data_dir, ManualClock())
     assert not [name for name in open_files(data_dir) if name.endswith(".lock")]
 
 
@@ -161,5 +162,5 @@ def test_a_file_that_is_no_database_is_a_sentence(data_dir: Path, spoil: str) ->
     data[start:] = b"\xa5" * (len(data) - start)
     path.write_bytes(data)
     with pytest.raises(StoreError, match=r"foundry\.sqlite3 cannot be opened as a database"):
-        Database(data_dir, ManualClock())
+        SqliteDatabase(data_dir, ManualClock())
     assert not [name for name in open_files(data_dir) if name.endswith(".lock")]

@@ -13,9 +13,11 @@ import pytest
 
 from foundry.domain.comment import Comment, CommentFilter, CommentKind, CommentState
 from foundry.domain.run import Run, RunFilter, RunState
+from foundry.store.errors import RowConflictError
 from foundry.store.needs import Needs
-from foundry.store.unit_of_work import RowConflictError, UnitOfWork
+from foundry.store.unit_of_work import UnitOfWork
 from tests.managers.workspace import Workspace, opened
+from tests.store.operations import flush_unit, unit_of
 
 
 @pytest.fixture
@@ -181,10 +183,13 @@ async def test_what_somebody_else_changed_is_not_overwritten(workspace: Workspac
     """Of two changes of a comment, or of a run, that were decided on the same row, the second is refused."""
     task, _ = await comments_of(workspace, project_id)
     going, _ = await runs_of(workspace, project_id)
-    connection, needs = workspace.database.writer, Needs(project_id, comments=(task.comment_id,), runs=(going.run_id,))
+    connection, needs = (
+        workspace.database.connection,
+        Needs(project_id, comments=(task.comment_id,), runs=(going.run_id,)),
+    )
 
-    def changed(what: str) -> UnitOfWork:
-        unit = UnitOfWork(connection, needs, workspace.clock.now_us())
+    async def changed(what: str) -> UnitOfWork:
+        unit = await unit_of(workspace, needs)
         if what == "comment":
             unit.put_comment(replace(task, assignee="bob", revision=task.revision + 1))
         else:
@@ -192,9 +197,9 @@ async def test_what_somebody_else_changed_is_not_overwritten(workspace: Workspac
         return unit
 
     for what in ("comment", "run"):
-        first, second = changed(what), changed(what)
+        first, second = await changed(what), await changed(what)
         connection.sql("BEGIN IMMEDIATE")
-        first.flush(connection)
+        await flush_unit(workspace, first)
         with pytest.raises(RowConflictError):
-            second.flush(connection)
+            await flush_unit(workspace, second)
         connection.sql("ROLLBACK")

@@ -16,11 +16,12 @@ from foundry.domain.principal import Caller, Principal, PrincipalKind
 from foundry.domain.project import Member, Project, Role
 from foundry.domain.session import SessionState
 from foundry.managers.drafts import RequestedChange, SaveRequest
+from foundry.store.errors import RowConflictError
 from foundry.store.needs import Needs
 from foundry.store.requests import KEPT_US, request_key
-from foundry.store.unit_of_work import RowConflictError, UnitOfWork
+from foundry.store.unit_of_work import UnitOfWork
 from tests.managers.workspace import AGENT, ALICE, BOB, Workspace, opened
-from tests.store.operations import INSTANCE, note
+from tests.store.operations import INSTANCE, flush_unit, note, unit_of
 
 REQUEST_ID = "11111111-1111-4111-8111-111111111111"
 
@@ -199,11 +200,11 @@ async def test_a_row_that_changed_meanwhile_is_not_overwritten(workspace: Worksp
     project_id = await workspace.project()
     session = await workspace.session(project_id)
     await workspace.lock(session, "topology")
-    connection = workspace.database.writer
+    connection = workspace.database.connection
     needs = Needs(project_id, "alice", sessions=(session.session_id,), fields=("topology",))
 
-    def changed(what: str) -> UnitOfWork:
-        unit = UnitOfWork(connection, needs, workspace.clock.now_us())
+    async def changed(what: str) -> UnitOfWork:
+        unit = await unit_of(workspace, needs)
         loaded = unit.session(session.session_id)
         assert loaded is not None
         if what == "session":
@@ -215,24 +216,24 @@ async def test_a_row_that_changed_meanwhile_is_not_overwritten(workspace: Worksp
         return unit
 
     for what in ("session", "field", "project"):
-        first, second = changed(what), changed(what)
+        first, second = await changed(what), await changed(what)
         connection.sql("BEGIN IMMEDIATE")
-        first.flush(connection)
+        await flush_unit(workspace, first)
         with pytest.raises(RowConflictError):
-            second.flush(connection)
+            await flush_unit(workspace, second)
         connection.sql("ROLLBACK")
 
 
 async def test_a_log_has_one_writer(workspace: Workspace) -> None:
     """Two writers at the same tail: the second's entry does not follow what is there, and is refused."""
-    connection = workspace.database.writer
-    first, second = (UnitOfWork(connection, INSTANCE, workspace.clock.now_us()) for _ in "ab")
+    connection = workspace.database.connection
+    first, second = await unit_of(workspace, INSTANCE), await unit_of(workspace, INSTANCE)
     note(first)
     note(second)
     connection.sql("BEGIN IMMEDIATE")
-    first.flush(connection)
+    await flush_unit(workspace, first)
     with pytest.raises(sqlite3.IntegrityError, match="does not continue its log"):
-        second.flush(connection)
+        await flush_unit(workspace, second)
     connection.sql("ROLLBACK")
 
 

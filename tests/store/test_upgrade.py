@@ -20,8 +20,9 @@ from foundry.managers.anchoring import WantedAnchor
 from foundry.managers.comments import WantedComment
 from foundry.managers.projects import ProjectChange
 from foundry.managers.runs import WantedRun
-from foundry.store.database import Database, StoreError
-from foundry.store.guards import SQLITE_GUARDS
+from foundry.store.errors import StoreError
+from foundry.store.sqlite.database import SqliteDatabase
+from foundry.store.sqlite.guards import SQLITE_GUARDS
 from tests.managers.workspace import ALICE, BOB, opened
 from tests.store.manual_clock import ManualClock
 from tests.store.stored_logs import stored_logs, verify
@@ -30,7 +31,7 @@ from tests.store.stored_logs import stored_logs, verify
 DATA = (Path(__file__).parent / "data_of_0001.sql").read_text("utf-8")
 SAVED, UPDATED = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 #: What an upgrade changes beside the tables it makes: it tells of itself in the log of the installation.
-OWN = {"log_entry", "log_text", "head", "alembic_version"}
+OWN = {"log_entry", "log_text", "head", "alembic_version", "instance"}
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -76,13 +77,14 @@ async def test_every_row_stays_what_it_was(old: Path) -> None:
         columns = columns_of(plain)
         before = rows_of(plain, columns)
         assert all(before.values()), [table for table, rows in before.items() if not rows]
-        await Database(old, ManualClock()).close()
+        await SqliteDatabase(old, ManualClock()).close()
         after = rows_of(plain, columns)
         assert {table: rows for table, rows in after.items() if table not in OWN} == {
             table: rows for table, rows in before.items() if table not in OWN
         }
         assert set(before["log_entry"]) < set(after["log_entry"])
-        assert after["alembic_version"] == [("0002",)]
+        assert set(before["instance"]) < set(after["instance"])
+        assert after["alembic_version"] == [("0003",)]
         assert plain.execute("SELECT revision_of_project_id, revision_of_fingerprint FROM project").fetchall() == [
             ("", "")
         ]
@@ -93,7 +95,7 @@ async def test_every_row_stays_what_it_was(old: Path) -> None:
 async def test_its_log_verifies_and_tells_of_the_upgrade(old: Path) -> None:
     """Each chain from its first byte on; the installation's ends with the migration, once."""
     for _ in range(2):  # the second start changes nothing
-        await Database(old, ManualClock()).close()
+        await SqliteDatabase(old, ManualClock()).close()
     with closing(sqlite3.connect(old / "foundry.sqlite3")) as plain:
         logs = stored_logs(plain)
     assert len(logs) == 2
@@ -101,7 +103,7 @@ async def test_its_log_verifies_and_tells_of_the_upgrade(old: Path) -> None:
         verify(rows, log)
     entries = [json.loads(row[3]) for row in logs[INSTANCE_LOG]]
     told = [entry["data"]["revision"] for entry in entries if entry["event"] == "migration_applied"]
-    assert told == ["0001", "0002"]
+    assert told == ["0001", "0003"]
     assert entries[-1]["event"] == "migration_applied"
 
 
@@ -148,5 +150,5 @@ def test_an_upgrade_that_fails_changes_nothing(old: Path) -> None:
         plain.execute("CREATE TABLE freeze (in_the_way TEXT)")
         before = list(plain.iterdump())
         with pytest.raises(StoreError, match="table freeze already exists"):
-            Database(old, ManualClock())
+            SqliteDatabase(old, ManualClock())
         assert list(plain.iterdump()) == before

@@ -12,6 +12,7 @@ import typer
 
 import foundry
 from foundry.cli import (
+    audit,
     comment,
     demo,
     draft,
@@ -20,6 +21,7 @@ from foundry.cli import (
     lock,
     log,
     logs,
+    migrate,
     project,
     release,
     run,
@@ -127,6 +129,7 @@ def root(
 
 
 app.command("serve")(serve.serve)
+app.command("migrate")(migrate.migrate)
 app.command("token")(token.token)
 app.command("health")(health.health)
 app.add_typer(project.app, name="project")
@@ -143,6 +146,7 @@ app.command("export")(export.export)
 app.command("freeze")(release.freeze)
 app.command("publish")(release.publish)
 app.command("revise")(release.revise)
+app.add_typer(audit.app, name="audit")
 app.command("demo")(demo.demo)
 
 

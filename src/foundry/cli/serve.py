@@ -18,6 +18,19 @@ def serve(
     data_dir: Annotated[
         Path | None, typer.Option(show_default=False, help="Directory of the database and the development key.")
     ] = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", show_default=False, help="Postgres that several servers share, instead of --data-dir."
+        ),
+    ] = None,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", show_default=False, help="Redis beside it: news spread at once."),
+    ] = None,
+    metrics_listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", show_default=False, help="Serve metrics for Prometheus there.")
+    ] = None,
     listen: Annotated[
         str | None,
         typer.Option(
@@ -58,11 +71,14 @@ def serve(
     """
     from pydantic import ValidationError
 
-    from foundry.app import run
+    from foundry.process import run
     from foundry.settings import ServerSettings, StartupError
 
     options = {
         "data_dir": data_dir,
+        "database_url": database_url,
+        "redis_url": redis_url,
+        "metrics_listen": metrics_listen,
         "listen": listen,
         "dev": dev or None,
         "tls_cert_file": tls_cert,

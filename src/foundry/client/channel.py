@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -57,6 +58,25 @@ def credentials_of(tls: bool | grpc.ChannelCredentials) -> grpc.ChannelCredentia
     return tls
 
 
+def target_of(address: str) -> str:
+    """Return what gRPC calls a server, or several that share their store: calls go to them in turn.
+
+    Args:
+        address: A gRPC target, or ``HOST:PORT,HOST:PORT``; several are IP addresses, all of one family. A name that
+            resolves to several addresses, ``dns:///foundry.example.org:50051``, does the same.
+
+    Raises:
+        ValueError: Of several, one is no IP address.
+    """
+    if "," not in address:
+        return address
+    parts = [part.strip().replace("localhost:", "127.0.0.1:") for part in address.split(",")]
+    families = {ip_address(part.rpartition(":")[0].strip("[]")).version for part in parts}
+    if len(families) > 1:
+        raise ValueError("several servers are named by addresses of one family")
+    return f"ipv{families.pop()}:{','.join(parts)}"
+
+
 def channel_options() -> list[tuple[str, Any]]:
     """Return the options of every channel of the client."""
     return [
@@ -87,4 +107,6 @@ def service_config() -> dict[str, Any]:
         for method in service.methods
         if method.GetOptions().idempotency_level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
     ]
-    return {"methodConfig": [{"name": reads, "retryPolicy": _RETRIES}]}
+    methods = [{"name": reads, "retryPolicy": _RETRIES}]
+    # Of several servers each is as good as the other; a call that one cannot take is repeated at the next.
+    return {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": methods}

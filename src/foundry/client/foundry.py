@@ -11,7 +11,7 @@ import grpc.aio
 
 from coreason.foundry.v1 import session_pb2
 from foundry.client.calls import TIMEOUT_S
-from foundry.client.channel import Token, authorization, channel_options, credentials_of
+from foundry.client.channel import Token, authorization, channel_options, credentials_of, target_of
 from foundry.client.live.link import Call
 from foundry.client.live.session import ResumeState, Session
 from foundry.client.services.audit import AuditClient, SyncAuditClient
@@ -166,20 +166,21 @@ def connect(target: str, token: Token, *, tls: bool | grpc.ChannelCredentials = 
     """Return a connection for asyncio; it connects with the first call.
 
     Args:
-        target: Where the server is, as ``host:port`` or another name that gRPC resolves.
+        target: Where the server is, as ``host:port`` or another name that gRPC resolves; several servers that share
+            their store as ``address:port,address:port``, see ``channel.target_of``.
         token: Bearer token without ``Bearer``, or what yields the current one without blocking.
         tls: True for TLS with the system's certificate authorities, or credentials of one's own. Without it the token
             travels in the clear.
     """
     credentials = credentials_of(tls)
     if credentials is None:
-        return Foundry(grpc.aio.insecure_channel(target, channel_options()), token)
-    return Foundry(grpc.aio.secure_channel(target, credentials, channel_options()), token)
+        return Foundry(grpc.aio.insecure_channel(target_of(target), channel_options()), token)
+    return Foundry(grpc.aio.secure_channel(target_of(target), credentials, channel_options()), token)
 
 
 def connect_sync(target: str, token: Token, *, tls: bool | grpc.ChannelCredentials = False) -> SyncFoundry:
     """Return a connection for threads; arguments as for ``connect``."""
     credentials = credentials_of(tls)
     if credentials is None:
-        return SyncFoundry(grpc.insecure_channel(target, channel_options()), token)
-    return SyncFoundry(grpc.secure_channel(target, credentials, channel_options()), token)
+        return SyncFoundry(grpc.insecure_channel(target_of(target), channel_options()), token)
+    return SyncFoundry(grpc.secure_channel(target_of(target), credentials, channel_options()), token)

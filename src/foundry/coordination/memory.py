@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from foundry.clock import Clock
-    from foundry.domain.events import Committed
+    from foundry.domain.events import Ring
+    from foundry.domain.lock import Lock
     from foundry.domain.session import Presence
 
 _log = structlog.get_logger(__name__)
@@ -50,6 +51,11 @@ class MemoryLockRegistry:
         if current is None or current.fence < fence:
             self._claims[key] = _Claim(user_id, session_id, fence, 0.0)
 
+    async def renew(self, locks: Sequence[Lock]) -> None:
+        """See ``LockRegistry.renew``."""
+        for lock in locks:
+            await self.confirm(lock.project_id, lock.field, lock.holder.subject, lock.session_id, lock.fencing_token)
+
     async def release(self, project_id: str, field: str, session_id: str, fence: int) -> None:
         """See ``LockRegistry.release``."""
         key = (project_id, field)
@@ -75,6 +81,9 @@ class MemoryPresenceRegistry:
         if not sessions:
             self._projects.pop(project_id, None)
 
+    def let_go(self, project_id: str, session_id: str) -> None:
+        """See ``PresenceRegistry.let_go``. Nothing expires here, so nothing is kept up."""
+
     async def present(self, project_id: str) -> list[Presence]:
         """See ``PresenceRegistry.present``."""
         sessions = self._projects.get(project_id, {})
@@ -82,20 +91,33 @@ class MemoryPresenceRegistry:
 
 
 class MemoryEventBus:
-    """An ``EventBus`` that calls."""
+    """An ``EventBus`` that calls.
 
-    def __init__(self) -> None:
-        self._receivers: list[Callable[[Committed], None]] = []
+    Args:
+        line: The party line that several buses of one process share; each joins it. Alone, a bus has nobody to ring at.
+    """
 
-    def publish(self, news: Sequence[Committed]) -> None:
-        """See ``EventBus.publish``."""
-        for item in news:
-            for receiver in self._receivers:
-                try:
-                    receiver(item)
-                except Exception:  # noqa: BLE001 - one receiver must not starve the others
-                    _log.exception("receiver_failed", kind=type(item).__name__)
+    def __init__(self, line: list[MemoryEventBus] | None = None) -> None:
+        self._line = [] if line is None else line
+        self._line.append(self)
+        self._receivers: list[Callable[[Ring], None]] = []
 
-    def subscribe(self, receiver: Callable[[Committed], None]) -> None:
+    def ring(self, rings: Sequence[Ring]) -> None:
+        """See ``EventBus.ring``. Nothing ever waits here, so there is nothing to coalesce."""
+        for other in self._line:
+            if other is not self:
+                deliver(rings, other._receivers)  # noqa: SLF001 - a bus of the same line
+
+    def subscribe(self, receiver: Callable[[Ring], None]) -> None:
         """See ``EventBus.subscribe``."""
         self._receivers.append(receiver)
+
+
+def deliver(rings: Sequence[Ring], receivers: Sequence[Callable[[Ring], None]]) -> None:
+    """Call every receiver with every ring, in order; one that fails is logged and misses nothing else."""
+    for ring in rings:
+        for receiver in receivers:
+            try:
+                receiver(ring)
+            except Exception:  # noqa: BLE001 - one receiver must not starve the others
+                _log.exception("receiver_failed", kind=type(ring).__name__)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from foundry.domain.events import Committed
+    from foundry.domain.events import Ring
+    from foundry.domain.lock import Lock
     from foundry.domain.session import Presence
 
 
@@ -21,7 +22,7 @@ class LockRegistry(Protocol):
     * ``acquire`` is atomic: of several callers one gets the claim.
     * It may say no quickly; only the database says yes. A caller that is told no checks the row, so a wrong claim
       heals within one retry.
-    * ``confirm`` and ``release`` are guarded by the fence: a late one of an older holder does nothing.
+    * ``confirm``, ``renew`` and ``release`` are guarded by the fence: a late one of an older holder does nothing.
     """
 
     async def acquire(self, project_id: str, field: str, user_id: str, session_id: str, ttl_seconds: float) -> bool:
@@ -34,6 +35,13 @@ class LockRegistry(Protocol):
 
     async def confirm(self, project_id: str, field: str, user_id: str, session_id: str, fence: int) -> None:
         """Show a grant that the database made; replaces any claim and any older grant."""
+        ...
+
+    async def renew(self, locks: Sequence[Lock]) -> None:
+        """Show these grants for another time to live, also those that were forgotten; all at once, not one by one.
+
+        A registry that shows grants until they are released has no time to live and only learns what it forgot.
+        """
         ...
 
     async def release(self, project_id: str, field: str, session_id: str, fence: int) -> None:
@@ -56,17 +64,32 @@ class PresenceRegistry(Protocol):
         """Everybody in the project, by session age."""
         ...
 
-
-class EventBus(Protocol):
-    """Rings for what was committed: entries of logs and lines of consoles.
-
-    It may lose some: receivers check continuity and read gaps from the store.
-    """
-
-    def publish(self, news: Sequence[Committed]) -> None:
-        """Spread what one commit brought forth, in its order, after it. Never blocks, never raises for a receiver."""
+    def let_go(self, project_id: str, session_id: str) -> None:
+        """Keep up a session's presence no longer: another process shows it from now on. It stays as it is shown."""
         ...
 
-    def subscribe(self, receiver: Callable[[Committed], None]) -> None:
-        """Call ``receiver`` on the event loop with each of them, in the order of the commits, from now on."""
+
+class EventBus(Protocol):
+    """Rings at the other server processes.
+
+    It may lose rings: whoever is rung at reads the store, and reads it now and then without being rung.
+    """
+
+    def ring(self, rings: Sequence[Ring]) -> None:
+        """Tell the others what grew or changed. Never blocks, never raises, coalesces what waits.
+
+        Of what waits, the newest ring of a log, of a run and of a project's presence stands for those before it.
+        """
+        ...
+
+    def subscribe(self, receiver: Callable[[Ring], None]) -> None:
+        """Call ``receiver`` on the event loop with rings of other processes, never its own, from now on."""
+        ...
+
+
+class Upkeep(Protocol):
+    """What a registry or bus is as well, if it has something to do on its own."""
+
+    async def run(self) -> None:
+        """Keep it going, for ever; cancelled at the end. Whatever fails outside is waited out, never raised."""
         ...

@@ -117,8 +117,38 @@ class RunLogEvent:
     finished: Run | None = None
 
 
-#: What a commit brings forth, in its order: it goes over the bus to whoever follows.
+@dataclass(frozen=True, slots=True)
+class LogGrew:
+    """A log has entries up to ``sequence``."""
+
+    log: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunGrew:
+    """The console of a run has lines up to ``line_count``."""
+
+    project_id: str
+    run_id: str
+    line_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceChanged:
+    """Somebody came to a project, went, or shows something else."""
+
+    project_id: str
+
+
+#: What a commit brings forth, in its order; whoever follows hears of it.
 Committed = Entry | RunLines
+
+#: What followers are told: what was committed, or only that a console grew and its lines are in the store.
+News = Committed | RunGrew
+
+#: What server processes ring for: the news themselves are in the store.
+Ring = LogGrew | RunGrew | PresenceChanged
 
 SessionEvent = (
     EntryEvent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Protocol
 
 from foundry.domain.principal import Principal
 
@@ -28,6 +29,8 @@ class CloseReason(enum.StrEnum):
     ACCESS_LOST = "ACCESS_LOST"
     SLOW_CONSUMER = "SLOW_CONSUMER"
     SERVER_RESTART = "SERVER_RESTART"
+    REPLICA_DEAD = "REPLICA_DEAD"
+    DB_FAILOVER = "DB_FAILOVER"
     UNARY = "UNARY"
 
 
@@ -66,6 +69,15 @@ class Session:
     detach_time_us: int = 0
     close_time_us: int = 0
     close_reason: CloseReason | None = None
+
+
+class History(Protocol):
+    """Where the epoch of positions comes from: the store, which may fail over while the server runs."""
+
+    @property
+    def epoch(self) -> int:
+        """Identity of the log's history now, from 1."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from foundry.domain.entry import Entry
     from foundry.domain.principal import Caller
+    from foundry.domain.session import History
     from foundry.store.entries import EntryRepository
     from foundry.store.projects import SqlAlchemyProjectRepository
 
@@ -30,12 +31,12 @@ class AuditManager:
         projects: SqlAlchemyProjectRepository,
         entries: EntryRepository,
         *,
-        epoch: int,
+        history: History,
         administrators: frozenset[str],
     ) -> None:
         self._projects = projects
         self._entries = entries
-        self._epoch = epoch
+        self._history = history
         self._administrators = administrators
 
     async def list_entries(
@@ -52,5 +53,5 @@ class AuditManager:
                 raise AdministratorRequired("read the instance log")
         else:
             await readable(self._projects, caller, log)
-        head = Position(self._epoch, await self._entries.last_sequence(log))
+        head = Position(self._history.epoch, await self._entries.last_sequence(log))
         return await self._entries.page(log, after, limit, events, actor), head

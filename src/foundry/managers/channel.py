@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,10 +32,36 @@ def linger_s(subscribers: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Encoded events, joined. ``last_sequence`` is that of the newest log entry in it, 0 when there is none."""
+    """Encoded events, joined.
+
+    Attributes:
+        first_sequence: Sequence number of the oldest log entry in it, ``last_sequence`` of the newest; 0 without any.
+        parts: Where each event ends, and its sequence number when it is an entry, else 0.
+    """
 
     data: bytes
+    first_sequence: int
     last_sequence: int
+    parts: tuple[tuple[int, int], ...]
+
+    def behind(self, sequence: int) -> bytes:
+        """The events without the log entries up to ``sequence``: whoever comes in may know them from the store."""
+        if not 0 < self.first_sequence <= sequence:
+            return self.data
+        starts = (0, *(end for end, _ in self.parts))
+        return b"".join(
+            self.data[start:end]
+            for start, (end, number) in zip(starts, self.parts, strict=False)
+            if not 0 < number <= sequence
+        )
+
+
+def _frame(events: list[tuple[bytes, int]]) -> Frame:
+    sequences = [sequence for _, sequence in events if sequence]
+    ends = accumulate(len(data) for data, _ in events)
+    parts = tuple((end, sequence) for end, (_, sequence) in zip(ends, events, strict=True))
+    data = b"".join([data for data, _ in events])
+    return Frame(data, sequences[0] if sequences else 0, sequences[-1] if sequences else 0, parts)
 
 
 class Channel:
@@ -48,12 +75,12 @@ class Channel:
         self.base = 0
         self.last_sequence = 0
         self.presence_version = 0
+        self.presence_due = False
         self.subscribers: dict[str, Callable[[], None]] = {}
         self._fanout = fanout
         self._frames: deque[Frame] = deque()
         self._bytes = 0
-        self._pending: list[bytes] = []
-        self._pending_sequence = 0
+        self._pending: list[tuple[bytes, int]] = []
         self._timer: asyncio.Handle | None = None
         self._timer_due_s = 0.0
         self._flushed_s = float("-inf")
@@ -70,9 +97,8 @@ class Channel:
             sequence: Its sequence number when it is a log entry.
             urgent: Somebody waits for it: a lock or a version.
         """
-        self._pending.append(event)
-        if sequence:
-            self._pending_sequence = self.last_sequence = sequence
+        self._pending.append((event, sequence))
+        self.last_sequence = max(self.last_sequence, sequence)
         loop = asyncio.get_running_loop()
         linger = linger_s(len(self.subscribers))
         due = self._flushed_s + (min(linger, _URGENT_S) if urgent else linger)
@@ -90,9 +116,8 @@ class Channel:
             self._timer = None
         if not self._pending:
             return
-        frame = Frame(b"".join(self._pending), self._pending_sequence)
+        frame = _frame(self._pending)
         self._pending.clear()
-        self._pending_sequence = 0
         self._flushed_s = asyncio.get_running_loop().time()
         self._frames.append(frame)
         self._bytes += len(frame.data)

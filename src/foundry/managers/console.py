@@ -15,14 +15,14 @@ from cachetools import LRUCache
 from foundry.content import load_lines
 from foundry.domain.entry import Entry, Event
 from foundry.domain.events import RunLogEvent
-from foundry.domain.run import RunState
+from foundry.domain.run import RunLines, RunState
 from foundry.managers.channel import linger_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from foundry.coordination.ports import EventBus
-    from foundry.domain.events import Committed, SessionEvent
+    from foundry.domain.events import News, SessionEvent
+    from foundry.managers.feed import Feed
     from foundry.store.runs import RunRepository
 
 #: Encoded pieces that are kept for followers, of all runs together.
@@ -121,21 +121,23 @@ class Console:
 
     # --- what comes in ---
 
-    def follow(self, bus: EventBus) -> None:
-        """Feed the followers from the bus."""
-        bus.subscribe(self._receive)
+    def follow(self, feed: Feed) -> None:
+        """Serve the followers from the feed."""
+        feed.subscribe(self._receive)
 
-    def _receive(self, news: Committed) -> None:
+    def _receive(self, news: News) -> None:
         project_id = news.log if isinstance(news, Entry) else news.project_id
         followers = self._followers.get(project_id)
         if not followers:
             return
         if not isinstance(news, Entry):
-            event = self._encode(RunLogEvent(news.run_id, news.lines))
-            next_line = news.first + len(news.lines)
-            self._pieces[news.run_id, news.first] = event, next_line
+            if isinstance(news, RunLines):
+                next_line = news.first + len(news.lines)
+                self._pieces[news.run_id, news.first] = self._encode(RunLogEvent(news.run_id, news.lines)), next_line
+            else:
+                next_line = news.line_count + 1
             self._heads.setdefault(project_id, {})[news.run_id] = next_line
-            for follower in followers:  # the bus may have lost the start of the run
+            for follower in followers:  # lines may be heard of before the start of the run
                 follower.next_lines.setdefault(news.run_id, 1)
             self._soon(project_id, news.run_id)
         elif news.new.event is Event.RUN_STARTED:

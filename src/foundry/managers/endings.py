@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from foundry.domain.errors import FoundryError, SessionEnded, Unauthenticated
+from foundry.domain.errors import FoundryError, GoingAway, SessionEnded, Unauthenticated
 from foundry.domain.session import CloseReason
+
+#: Nobody wanted these: the client comes back, with a new session, and asks for its locks anew.
+_COME_BACK = frozenset({CloseReason.REPLICA_DEAD, CloseReason.DB_FAILOVER})
+_RETRY_S = 1.0
 
 
 def ending(why: str, session_id: str) -> FoundryError | None:
@@ -17,6 +21,8 @@ def ending(why: str, session_id: str) -> FoundryError | None:
         CloseReason.STREAM_GONE: ("SESSION_ENDED", "the session is closed"),
         CloseReason.SERVER_RESTART: ("SESSION_ENDED", "the session was not resumed in time"),
     }
+    if why in _COME_BACK:
+        return GoingAway(_RETRY_S)
     if why == CloseReason.TOKEN_EXPIRED:
         return Unauthenticated("TOKEN_EXPIRED", "the session's token expired")
     if why in endings:

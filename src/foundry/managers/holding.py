@@ -132,6 +132,8 @@ _RELEASED_BY: dict[CloseReason, ReleaseReason] = {
     CloseReason.ACCESS_LOST: ReleaseReason.ACCESS_LOST,
     CloseReason.SLOW_CONSUMER: ReleaseReason.STREAM_GONE,
     CloseReason.SERVER_RESTART: ReleaseReason.SERVER_RESTART,
+    CloseReason.REPLICA_DEAD: ReleaseReason.REPLICA_DEAD,
+    CloseReason.DB_FAILOVER: ReleaseReason.DB_FAILOVER,
     CloseReason.UNARY: ReleaseReason.SAVE,
 }
 

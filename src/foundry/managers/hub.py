@@ -14,7 +14,17 @@ import structlog
 
 from foundry.domain.entry import Entry, Event
 from foundry.domain.errors import FoundryError, GoingAway, Unavailable
-from foundry.domain.events import CaughtUp, EntryEvent, IdleWarning, Opened, Resync, ResyncReason, ServerGoing, Tick
+from foundry.domain.events import (
+    CaughtUp,
+    EntryEvent,
+    IdleWarning,
+    Opened,
+    PresenceChanged,
+    Resync,
+    ResyncReason,
+    ServerGoing,
+    Tick,
+)
 from foundry.domain.session import Activity, Attachment, CloseReason, Position, Presence
 from foundry.managers.channel import Channel
 from foundry.managers.endings import ending
@@ -25,14 +35,15 @@ if TYPE_CHECKING:
 
     from foundry.clock import Clock
     from foundry.coordination.ports import EventBus
-    from foundry.domain.events import Committed, SessionEvent
+    from foundry.domain.events import News, PresenceEvent, Ring, SessionEvent
     from foundry.domain.lock import Lock
     from foundry.domain.principal import Caller
     from foundry.domain.session import Session
     from foundry.managers.console import Console
+    from foundry.managers.feed import Feed
     from foundry.managers.presence import PresenceBoard
     from foundry.managers.sessions import AttachedSession, OpenSession, SessionManager
-    from foundry.managers.state import News, StateReader
+    from foundry.managers.state import Missed, StateReader
     from foundry.settings import Fanout, Liveness
 
 _log = structlog.get_logger(__name__)
@@ -58,6 +69,7 @@ class SessionHub:
         clock: Clock,
         encode: Callable[[SessionEvent], bytes],
         *,
+        feed: Feed,
         console: Console,
         liveness: Liveness,
         fanout: Fanout,
@@ -65,6 +77,7 @@ class SessionHub:
         self._sessions = sessions
         self._state = state
         self._presence = presence
+        self._feed = feed
         self._console = console
         self._clock = clock
         self._encode = encode
@@ -92,7 +105,13 @@ class SessionHub:
         """
         if self._draining:
             raise GoingAway(self._liveness.drain_s)
-        attached = await self._sessions.open(caller, wanted)
+        # Followed before it is opened: whatever ends this session is heard of.
+        await self._feed.watch(wanted.project_id)
+        try:
+            attached = await self._sessions.open(caller, wanted)
+        except BaseException:
+            self._feed.unwatch(wanted.project_id)
+            raise
         session = attached.session
         channel = self._channels.setdefault(session.project_id, Channel(session.project_id, self._fanout))
         channel.flush()
@@ -136,15 +155,16 @@ class SessionHub:
         entries = [event.entry.new for event in news.events if isinstance(event, EntryEvent)]
         return [str(new.data["run_id"]) for new in entries if new.event is Event.RUN_STARTED]
 
-    async def _send_news(self, live: LiveSession, news: News) -> None:
+    async def _send_news(self, live: LiveSession, news: Missed) -> None:
         """Send missed entries or a snapshot, then who is here, then ``caught_up``."""
         channel = live.channel
         for event in news.events:
             live.send(self._encode(event))
         live.send(self._encode(await self._presence.snapshot(channel.project_id, channel.presence_version)))
         live.send(self._encode(CaughtUp(news.position)))
+        # What the ring holds up to here, or is about to, is told already.
         live.seen_sequence = news.position.sequence
-        channel.last_sequence = channel.last_sequence or news.position.sequence
+        channel.last_sequence = max(channel.last_sequence, news.position.sequence)
 
     async def _catch_up(self, live: LiveSession) -> None:
         """The ring has passed a slow reader: read on from the log, or begin anew with a snapshot."""
@@ -189,18 +209,24 @@ class SessionHub:
     async def _show(self, project_id: str, here: Presence) -> None:
         channel = self._channels.get(project_id)
         version = channel.presence_version + 1 if channel else 0
-        changed = await self._presence.put(project_id, here, version)
-        if changed and channel:
-            channel.presence_version += 1
-            channel.publish(self._encode(changed))
+        self._tell_presence(channel, await self._presence.put(project_id, here, version))
 
     async def _hide(self, project_id: str, session_id: str) -> None:
         channel = self._channels.get(project_id)
         version = channel.presence_version + 1 if channel else 0
-        changed = await self._presence.remove(project_id, session_id, version)
-        if changed and channel:
+        self._tell_presence(channel, await self._presence.remove(project_id, session_id, version))
+        if project_id not in self._channels:
+            self._presence.forget(project_id)
+
+    async def _look_around(self, channel: Channel) -> None:
+        """Tell what changed of who is here without anybody here doing it."""
+        changed = await self._presence.refresh(channel.project_id, channel.presence_version + 1)
+        self._tell_presence(channel, changed)
+
+    def _tell_presence(self, channel: Channel | None, changed: PresenceEvent | None) -> None:
+        if channel and changed:
             channel.presence_version += 1
-            channel.publish(self._encode(changed))
+            channel.publish(self._encode(replace(changed, version=channel.presence_version)))
 
     def warn_idle(self, lock: Lock) -> None:
         """Tell a holder, if it is here, that its lock is about to be released."""
@@ -209,16 +235,27 @@ class SessionHub:
             live.send(self._encode(IdleWarning(lock)))
 
     def follow(self, bus: EventBus) -> None:
-        """Feed the streams from the bus."""
-        bus.subscribe(self._receive)
+        """Serve the streams from the feed, and look who is here when another process rings."""
+        self._feed.subscribe(self._receive)
+        bus.subscribe(self._rung)
 
-    def _receive(self, entry: Committed) -> None:
+    def _rung(self, ring: Ring) -> None:
+        channel = self._channels.get(ring.project_id) if isinstance(ring, PresenceChanged) else None
+        if channel and not channel.presence_due:
+            channel.presence_due = True
+            self._spawn(self._look_soon(channel))
+
+    async def _look_soon(self, channel: Channel) -> None:
+        channel.presence_due = False
+        await self._look_around(channel)
+
+    def _receive(self, entry: News) -> None:
         if not isinstance(entry, Entry):
             return  # lines of consoles go their own way
         channel = self._channels.get(entry.log)
         if channel:
             if channel.last_sequence and entry.sequence > channel.last_sequence + 1:
-                channel.skip()  # the bus lost something: everybody reads on from the log
+                channel.skip()  # something was lost: everybody reads on from the log
             event = self._encode(EntryEvent(entry))
             channel.publish(event, sequence=entry.sequence, urgent=entry.new.event in _URGENT)
         if entry.new.event is Event.SESSION_RESUMED:
@@ -226,6 +263,8 @@ class SessionHub:
             if live and live.session.stream_epoch < int(str(entry.new.data["stream_epoch"])):
                 self._detached(live)
                 live.end(ending("SUPERSEDED", live.session_id), keeps_session=True)
+            # Whoever resumed it shows it anew.
+            self._presence.let_go(entry.log, str(entry.new.data["session_id"]))
         elif entry.new.event is Event.SESSION_CLOSED:
             session_id = str(entry.new.data["session_id"])
             live = self._live.get(session_id)
@@ -275,6 +314,8 @@ class SessionHub:
                 self._console.detach(live.console)
             if not live.channel.subscribers:
                 self._channels.pop(live.session.project_id, None)
+                self._presence.forget(live.session.project_id)
+            self._feed.unwatch(live.session.project_id)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(_quietly(work))
@@ -302,6 +343,9 @@ class SessionHub:
             if now_s >= next_tick_s:
                 next_tick_s = now_s + self._liveness.tick_interval_s
                 self._tick()
+                # Leases of those whose server died end without a ring.
+                for channel in list(self._channels.values()):
+                    self._spawn(self._look_around(channel))
             expected_s = self._clock.monotonic_s() + _SWEEP_S
             await asyncio.sleep(_SWEEP_S)
 
@@ -340,6 +384,12 @@ class SessionHub:
         self._draining = True
         for live in list(self._live.values()):
             self._say_goodbye(live)
+
+    def end_all(self, error: FoundryError) -> None:
+        """End every stream; its session is closed, or will be, by somebody else."""
+        for live in list(self._live.values()):
+            self._detached(live)
+            live.end(error, keeps_session=True)
 
     def _say_goodbye(self, live: LiveSession) -> None:
         live.channel.flush()

@@ -107,7 +107,8 @@ class LiveSession:
             if self.cursor < self.channel.base:
                 await self._catch_up(self)
             elif self.cursor < self.channel.head:
-                return b"".join(self._take_ring(FRAME_BYTES))
+                if data := b"".join(self._take_ring(FRAME_BYTES)):  # nothing, when all of it is known already
+                    return data
             elif self.console and self.console.ready:
                 # Last: consoles give way to everything else.
                 if data := await self.console.take(FRAME_BYTES):
@@ -137,5 +138,6 @@ class LiveSession:
     def _take_ring(self, bytes_max: int) -> list[bytes]:
         frames = self.channel.frames(self.cursor, bytes_max)
         self.cursor += len(frames)
+        data = [frame.behind(self.seen_sequence) for frame in frames]
         self.seen_sequence = max(self.seen_sequence, *(frame.last_sequence for frame in frames))
-        return [frame.data for frame in frames]
+        return data

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from foundry.domain.access import Action, check_access, check_breaking, check_content_open, check_thawed
 from foundry.domain.entry import Entry, Event
-from foundry.domain.errors import LockHeld, LockLost, NotFound
+from foundry.domain.errors import LockHeld, LockLost, NotFound, Unavailable
 from foundry.domain.field import check_field_name
 from foundry.domain.lock import AcquireResult, Lock, ReleaseReason
 from foundry.managers.access import authorize, readable
@@ -18,10 +19,11 @@ from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 
 if TYPE_CHECKING:
-    from foundry.coordination.ports import EventBus, LockRegistry
-    from foundry.domain.events import Committed
+    from foundry.coordination.ports import LockRegistry
+    from foundry.domain.events import News
     from foundry.domain.principal import Caller
     from foundry.managers.denials import Denials
+    from foundry.managers.feed import Feed
     from foundry.store.fields import FieldRepository
     from foundry.store.lane import WriteLane
     from foundry.store.projects import SqlAlchemyProjectRepository
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 #: A claim in the registry that no grant confirms within this time is void.
 _CLAIM_TTL_S = 15.0
+#: A grant that is not shown again for three times this long is forgotten by a registry with leases.
+_SHOWN_AGAIN_S = 5.0
 #: A touch that would move the expiry by less than this, or less than a hundredth of the idle limit, is not written.
 _TOUCH_US_MIN = 5_000_000
 
@@ -46,6 +50,7 @@ class LockManager:
 
     Args:
         idle_limit_us: A lock without save, touch or renewal for this long is released, microseconds.
+        boot_id: This server process; it keeps the locks of its own sessions shown in the registry.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class LockManager:
         denials: Denials,
         *,
         idle_limit_us: int,
+        boot_id: str = "",
     ) -> None:
         self._lane = lane
         self._projects = projects
@@ -64,6 +70,7 @@ class LockManager:
         self._registry = registry
         self._denials = denials
         self._idle_limit_us = idle_limit_us
+        self._boot_id = boot_id
         self._released: asyncio.Queue[Entry] = asyncio.Queue()
 
     # --- the holder ---
@@ -275,23 +282,35 @@ class LockManager:
 
         return await self._lane.submit(Needs(lock.project_id, fields=(lock.field,)), decide)
 
-    def follow(self, bus: EventBus) -> None:
+    def follow(self, feed: Feed) -> None:
         """Let the registry forget what the log says was released."""
 
-        def receive(entry: Committed) -> None:
+        def receive(entry: News) -> None:
             if isinstance(entry, Entry) and entry.new.event is Event.LOCK_RELEASED:
                 self._released.put_nowait(entry)
 
-        bus.subscribe(receive)
+        feed.subscribe(receive)
 
     async def run(self) -> None:
-        """Keep the registry in step with the log, for as long as the server runs."""
+        """Keep the registry in step with the log and with the rows, for as long as the server runs."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._forget_released())
+            tasks.create_task(self._show_held())
+
+    async def _forget_released(self) -> None:
         while True:
             entry = await self._released.get()
             data = entry.new.data
             await self._registry.release(
                 entry.log, str(data["field"]), str(data["session_id"]), int(str(data["fencing_token"]))
             )
+
+    async def _show_held(self) -> None:
+        """What the rows say, every five seconds: whatever the registry lost or has wrong is right again then."""
+        while True:
+            await asyncio.sleep(_SHOWN_AGAIN_S)
+            with contextlib.suppress(Unavailable):
+                await self._registry.renew(await self._fields.held_on(self._boot_id))
 
 
 def _held(unit: UnitOfWork, field: str, session_id: str, fencing_token: int) -> Lock:

@@ -16,7 +16,7 @@ from foundry.ids import new_id
 from foundry.managers.access import authorize, readable
 from foundry.managers.entries import entry, policy_data
 from foundry.managers.holding import close, release
-from foundry.store.database import genesis
+from foundry.store.instance import genesis
 from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 

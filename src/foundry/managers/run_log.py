@@ -20,12 +20,12 @@ from foundry.domain.run import LogLine, Run, RunState
 from foundry.managers.access import readable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
 
     from foundry.clock import Clock
-    from foundry.coordination.ports import EventBus
-    from foundry.domain.events import Committed
+    from foundry.domain.events import News
     from foundry.domain.principal import Caller
+    from foundry.managers.feed import Feed
     from foundry.store.projects import SqlAlchemyProjectRepository
     from foundry.store.runs import RunRepository
 
@@ -43,10 +43,11 @@ class RunLogReader:
     """
 
     def __init__(
-        self, projects: SqlAlchemyProjectRepository, runs: RunRepository, clock: Clock, *, drain_s: float
+        self, projects: SqlAlchemyProjectRepository, runs: RunRepository, feed: Feed, clock: Clock, *, drain_s: float
     ) -> None:
         self._projects = projects
         self._runs = runs
+        self._feed = feed
         self._clock = clock
         self._drain_s = drain_s
         self._bells: dict[asyncio.Event, tuple[str, str]] = {}
@@ -80,7 +81,7 @@ class RunLogReader:
         run = await self._known(project_id, run_id)
         line = max(1, run.line_count - last_lines + 1) if last_lines is not None else from_line
         begins = True
-        with self._bell(project_id, run_id) as bell:
+        async with self._bell(project_id, run_id) as bell:
             while True:
                 bell.clear()
                 # Behind the clear: what rings from here on is heard.
@@ -114,14 +115,16 @@ class RunLogReader:
         first, _, data = chunk
         return load_lines(data)[line - first : (to_line - first + 1) if to_line else None]
 
-    @contextlib.contextmanager
-    def _bell(self, project_id: str, run_id: str) -> Iterator[asyncio.Event]:
+    @contextlib.asynccontextmanager
+    async def _bell(self, project_id: str, run_id: str) -> AsyncGenerator[asyncio.Event, None]:
+        await self._feed.watch(project_id)
         bell = asyncio.Event()
         self._bells[bell] = project_id, run_id
         try:
             yield bell
         finally:
             del self._bells[bell]
+            self._feed.unwatch(project_id)
 
     async def _wait(self, bell: asyncio.Event, caller: Caller) -> None:
         """Wait for more, or for a reason to stop."""
@@ -148,11 +151,11 @@ class RunLogReader:
 
     # --- the server ---
 
-    def follow(self, bus: EventBus) -> None:
-        """Be rung by the bus."""
-        bus.subscribe(self._receive)
+    def follow(self, feed: Feed) -> None:
+        """Be rung by the feed."""
+        feed.subscribe(self._receive)
 
-    def _receive(self, news: Committed) -> None:
+    def _receive(self, news: News) -> None:
         if not self._bells:
             return
         if not isinstance(news, Entry):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from foundry.store.unit_of_work import UnitOfWork
 
 
+#: Sessions that are closed in one go when their server is gone.
+_REAPED_AT_ONCE = 500
 #: A client that missed being told so must not come back by itself after these.
 _FOR_GOOD = frozenset({CloseReason.SUPERSEDED, CloseReason.ENDED})
 
@@ -77,6 +80,7 @@ class SessionManager:
 
     Args:
         boot_id: Id of this server process; a random one per start.
+        shared: Other processes serve sessions too, and may give this one up; then it opens none.
     """
 
     def __init__(
@@ -87,11 +91,13 @@ class SessionManager:
         *,
         boot_id: str,
         sessions_max: int,
+        shared: bool = False,
     ) -> None:
         self._lane = lane
         self._projects = projects
         self._sessions = sessions
         self._boot_id = boot_id
+        self._replica_id = boot_id if shared else ""
         self._sessions_max = sessions_max
 
     async def open(self, caller: Caller, wanted: OpenSession) -> AttachedSession:
@@ -110,6 +116,7 @@ class SessionManager:
 
         def decide(unit: UnitOfWork) -> AttachedSession:
             project, member = authorize(unit, caller, Action.READ)
+            unit.check_replica()
             old = self._resumable(unit, caller, wanted) if wanted.resume_session_id else None
             if old and old.state is not SessionState.CLOSED:
                 session = self._resume(unit, caller, old, wanted, _hash(secret))
@@ -135,6 +142,7 @@ class SessionManager:
             sessions=(wanted.resume_session_id,) if wanted.resume_session_id else (),
             sessions_of=caller.principal.subject if wanted.tab_id else "",
             count_sessions=True,
+            replica=self._replica_id,
         )
         return await self._lane.submit(needs, decide)
 
@@ -265,6 +273,18 @@ class SessionManager:
         """Open sessions by age, from behind the id ``after``; at most ``limit``."""
         await readable(self._projects, caller, project_id)
         return await self._sessions.open_in(project_id, after, limit)
+
+    async def orphans(self) -> list[Session]:
+        """Open sessions whose server process was given up; at most ``_REAPED_AT_ONCE``."""
+        return await self._sessions.of_the_dead(_REAPED_AT_ONCE)
+
+    async def close_all(self, why: CloseReason) -> int:
+        """Close every open session of every project; returns how many there were."""
+        count = 0
+        while sessions := await self._sessions.open_anywhere(_REAPED_AT_ONCE):
+            await asyncio.gather(*(self.close(session, why) for session in sessions))
+            count += len(sessions)
+        return count
 
     async def left_behind(self) -> list[Session]:
         """Open sessions that an earlier server process served, now detached: their streams are gone."""

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 from foundry.domain.errors import ProjectAccessDenied
 from foundry.domain.events import EntryEvent, ResyncReason, SnapshotPage
 from foundry.domain.session import Position
+from foundry.store.repositories import Repositories
 
 if TYPE_CHECKING:
     from foundry.domain.events import SessionEvent
     from foundry.settings import Fanout
     from foundry.store.database import Database
-    from foundry.store.repositories import Repositories
 
 #: Fields on one snapshot page: about 256 KiB at the longest names.
 _PAGE_FIELDS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Missed:
     """What brings a client up to a position.
 
     Attributes:
@@ -55,22 +55,23 @@ class StateReader:
         """A position of this history of the log."""
         return Position(self._database.epoch, sequence)
 
-    async def since(self, project_id: str, subject: str, after: Position | None) -> News:
+    async def since(self, project_id: str, subject: str, after: Position | None) -> Missed:
         """What happened behind a position; or a snapshot, and why there must be one.
 
         Raises:
             ProjectAccessDenied: ``subject`` is no member any more.
         """
-        with self._database.snapshot():
-            last = await self._store.entries.last_sequence(project_id)
+        async with self._database.snapshot() as reader:
+            store = Repositories(reader)
+            last = await store.entries.last_sequence(project_id)
             resync = self._unusable(after, last)
             if after is not None and resync is None:
-                entries = await self._store.entries.after(project_id, after.sequence, self._fanout.replay_entries_max)
+                entries = await store.entries.after(project_id, after.sequence, self._fanout.replay_entries_max)
                 if sum(len(entry.entry_bytes) for entry in entries) <= self._fanout.replay_bytes_max:
-                    return News([EntryEvent(entry) for entry in entries], self.at(last), None)
+                    return Missed([EntryEvent(entry) for entry in entries], self.at(last), None)
                 resync = ResyncReason.TOO_MANY
-            pages = await self._pages(project_id, subject)
-        return News(pages, self.at(last), resync)
+            pages = await _pages(store, project_id, subject)
+        return Missed(pages, self.at(last), resync)
 
     def _unusable(self, after: Position | None, last: int) -> ResyncReason | None:
         if after is None:
@@ -81,19 +82,20 @@ class StateReader:
             return ResyncReason.AHEAD
         return ResyncReason.TOO_MANY if last - after.sequence > self._fanout.replay_entries_max else None
 
-    async def _pages(self, project_id: str, subject: str) -> list[SessionEvent]:
-        found = await self._store.projects.get(project_id, subject)
-        if found is None:
-            raise ProjectAccessDenied(project_id)
-        states = await self._store.fields.all(project_id)
-        locks = tuple(state.lock for state in states if state.lock)
-        digests = tuple(state.content for state in states if state.content)
-        runs = await self._store.runs.running(project_id)
-        pages: list[SessionEvent] = []
-        for start in range(0, max(len(digests), 1), _PAGE_FIELDS):
-            first, end = start == 0, start + _PAGE_FIELDS
-            project = found[0] if first else None
-            last = end >= len(digests)
-            shown = digests[start:end]
-            pages.append(SnapshotPage(project, locks if first else (), shown, last, runs if first else ()))
-        return pages
+
+async def _pages(store: Repositories, project_id: str, subject: str) -> list[SessionEvent]:
+    found = await store.projects.get(project_id, subject)
+    if found is None:
+        raise ProjectAccessDenied(project_id)
+    states = await store.fields.all(project_id)
+    locks = tuple(state.lock for state in states if state.lock)
+    digests = tuple(state.content for state in states if state.content)
+    runs = await store.runs.running(project_id)
+    pages: list[SessionEvent] = []
+    for start in range(0, max(len(digests), 1), _PAGE_FIELDS):
+        first, end = start == 0, start + _PAGE_FIELDS
+        project = found[0] if first else None
+        last = end >= len(digests)
+        shown = digests[start:end]
+        pages.append(SnapshotPage(project, locks if first else (), shown, last, runs if first else ()))
+    return pages

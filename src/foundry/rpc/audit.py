@@ -11,6 +11,7 @@ from foundry.rpc import codec
 
 if TYPE_CHECKING:
     from foundry.domain.principal import Caller
+    from foundry.domain.session import History
     from foundry.managers.audit import AuditManager
     from foundry.rpc.pages import Pages
 
@@ -21,10 +22,10 @@ _EVENTS = frozenset(event.value for event in Event)
 class AuditServicer:
     """See ``audit.proto``."""
 
-    def __init__(self, audit: AuditManager, pages: Pages, *, epoch: int) -> None:
+    def __init__(self, audit: AuditManager, pages: Pages, *, history: History) -> None:
         self._audit = audit
         self._pages = pages
-        self._epoch = epoch
+        self._history = history
 
     async def ListEntries(self, request: pb.ListEntriesRequest, caller: Caller) -> pb.ListEntriesResponse:
         """List entries of a log."""
@@ -41,6 +42,6 @@ class AuditServicer:
         found, head = await self._audit.list_entries(
             caller, request.project_id, after=after, limit=size + 1, events=events, actor=request.actor
         )
-        entries = self._pages.fit(found, size, lambda entry: codec.entry(entry, self._epoch, with_bytes=True))
+        entries = self._pages.fit(found, size, lambda entry: codec.entry(entry, self._history.epoch, with_bytes=True))
         more = self._pages.issue(found[len(entries) - 1].sequence, *bound) if len(found) > len(entries) else ""
         return pb.ListEntriesResponse(entries=entries, next_page_token=more, head=codec.position(head))

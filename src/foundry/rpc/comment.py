@@ -14,6 +14,7 @@ from foundry.rpc import codec, validation
 
 if TYPE_CHECKING:
     from foundry.domain.principal import Caller
+    from foundry.domain.session import History
     from foundry.managers.comment_reader import CommentReader, PlacedComment
     from foundry.managers.comments import CommentManager, CommentResult
     from foundry.rpc.pages import Pages
@@ -25,11 +26,11 @@ _EditRequest = pb.UpdateCommentRequest | pb.DeleteCommentRequest | pb.ResolveCom
 class CommentServicer:
     """See ``comment.proto``."""
 
-    def __init__(self, comments: CommentManager, reader: CommentReader, pages: Pages, *, epoch: int) -> None:
+    def __init__(self, comments: CommentManager, reader: CommentReader, pages: Pages, *, history: History) -> None:
         self._comments = comments
         self._reader = reader
         self._pages = pages
-        self._epoch = epoch
+        self._history = history
 
     async def CreateComment(self, request: pb.CreateCommentRequest, caller: Caller) -> pb.CreateCommentResponse:
         """Comment, or reply."""
@@ -118,7 +119,7 @@ class CommentServicer:
             return codec.comment(result.comment, None)
 
     def _position(self, result: CommentResult) -> types_pb2.Position:
-        return types_pb2.Position(epoch=self._epoch, sequence=result.sequence)
+        return types_pb2.Position(epoch=self._history.epoch, sequence=result.sequence)
 
 
 def _message(found: PlacedComment) -> pb.Comment:

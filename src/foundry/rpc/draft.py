@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from coreason.foundry.v1 import lock_pb2
     from foundry.domain.principal import Caller
+    from foundry.domain.session import History
     from foundry.managers.drafts import DraftManager
     from foundry.rpc.pages import Pages
 
@@ -32,10 +33,10 @@ _MEDIA_TYPE_BYTES_MAX = 100
 class DraftServicer:
     """See ``draft.proto``."""
 
-    def __init__(self, drafts: DraftManager, pages: Pages, *, epoch: int, changes_max: int) -> None:
+    def __init__(self, drafts: DraftManager, pages: Pages, *, history: History, changes_max: int) -> None:
         self._drafts = drafts
         self._pages = pages
-        self._epoch = epoch
+        self._history = history
         self._changes_max = changes_max
         self._answers: LRUCache[tuple[object, ...], bytes] = LRUCache(_ANSWERS_BYTES_MAX, getsizeof=len)
 
@@ -43,7 +44,7 @@ class DraftServicer:
         """Save."""
         changes = self._changes(request.changes)
         result = await self._drafts.create_draft(caller, _save_request(request), changes)
-        return codec.saved(result, self._epoch)
+        return codec.saved(result, self._history.epoch)
 
     async def GetDraft(self, request: pb.GetDraftRequest, caller: Caller) -> bytes:
         """Read a version: encoded once, since a version never changes; access is checked each time."""
@@ -111,7 +112,7 @@ class DraftServicer:
             raise InvalidArgument("fields", f"at most {_FIELDS_MAX}")
         names = sorted(set(request.fields))
         result = await self._drafts.revert(caller, _save_request(request), request.version_number, names)
-        saved = codec.saved(result, self._epoch)
+        saved = codec.saved(result, self._history.epoch)
         return pb.RevertDraftResponse(
             draft=saved.draft if saved.HasField("draft") else None,
             outcome=saved.outcome,

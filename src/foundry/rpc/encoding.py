@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from foundry.domain.session import Presence
+    from foundry.domain.session import History, Presence
     from foundry.settings import Limits, Liveness
 
 _ATTACHMENT = {
@@ -51,8 +51,8 @@ def duration(seconds: float) -> Duration:
 class EventEncoder:
     """Encodes whatever a stream carries. Called once an event, however many sessions it goes to."""
 
-    def __init__(self, *, epoch: int, limits: Limits, liveness: Liveness) -> None:
-        self._epoch = epoch
+    def __init__(self, *, history: History, limits: Limits, liveness: Liveness) -> None:
+        self._history = history
         self._limits = limits
         self._liveness = liveness
         self._arms: dict[type[Any], Callable[[Any], session_pb2.ServerEvent]] = {
@@ -73,7 +73,7 @@ class EventEncoder:
         return frame(self._arms[type(event)](event))
 
     def _entry(self, event: EntryEvent) -> session_pb2.ServerEvent:
-        return session_pb2.ServerEvent(entry=codec.entry(event.entry, self._epoch))
+        return session_pb2.ServerEvent(entry=codec.entry(event.entry, self._history.epoch))
 
     def _opened(self, event: Opened) -> session_pb2.ServerEvent:
         limits, liveness = self._limits, self._liveness

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from foundry.domain.principal import Caller
+    from foundry.domain.session import History
     from foundry.managers.bundle import Bundler
     from foundry.managers.exports import ExportManager
 
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 class ExportServicer:
     """See ``export.proto``."""
 
-    def __init__(self, exports: ExportManager, bundler: Bundler, *, epoch: int) -> None:
+    def __init__(self, exports: ExportManager, bundler: Bundler, *, history: History) -> None:
         self._exports = exports
         self._bundler = bundler
-        self._epoch = epoch
+        self._history = history
 
     async def ExportForAssay(self, request: pb.ExportForAssayRequest, caller: Caller) -> pb.ExportForAssayResponse:
         """Serialise a version for a harness."""
@@ -63,7 +64,7 @@ class ExportServicer:
             request_id=fields.request_id,
         )
         return pb.RequestFreezeResponse(
-            freeze=codec.freeze(frozen.freeze, self._epoch),
+            freeze=codec.freeze(frozen.freeze, self._history.epoch),
             project=codec.project(frozen.project),
             released_locks=[codec.lock(lock) for lock in frozen.released_locks],
         )
@@ -71,7 +72,7 @@ class ExportServicer:
     async def GetFreeze(self, request: pb.GetFreezeRequest, caller: Caller) -> pb.GetFreezeResponse:
         """Read the freeze."""
         freeze = await self._exports.get_freeze(caller, request.project_id)
-        return pb.GetFreezeResponse(freeze=codec.freeze(freeze, self._epoch))
+        return pb.GetFreezeResponse(freeze=codec.freeze(freeze, self._history.epoch))
 
     async def ExportForPublisher(
         self, request: pb.ExportForPublisherRequest, caller: Caller
@@ -86,7 +87,7 @@ class ExportServicer:
 
     def _bundle(self, of: Bundle) -> pb.Bundle:
         return pb.Bundle(
-            freeze=codec.freeze(of.freeze, self._epoch),
+            freeze=codec.freeze(of.freeze, self._history.epoch),
             file_name=f"{of.name}.tar",
             size=of.size,
             manifest_sha256=of.manifest_sha256,
@@ -104,4 +105,4 @@ class ExportServicer:
         return pb.StartRevisionResponse(project=codec.project(project))
 
     def _position(self, sequence: int) -> types_pb2.Position:
-        return types_pb2.Position(epoch=self._epoch, sequence=sequence)
+        return types_pb2.Position(epoch=self._history.epoch, sequence=sequence)

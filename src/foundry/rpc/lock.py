@@ -11,6 +11,7 @@ from foundry.rpc import codec, validation
 
 if TYPE_CHECKING:
     from foundry.domain.principal import Caller
+    from foundry.domain.session import History
     from foundry.managers.locks import LockManager
     from foundry.rpc.pages import Pages
 
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 class LockServicer:
     """See ``lock.proto``."""
 
-    def __init__(self, locks: LockManager, pages: Pages, *, epoch: int) -> None:
+    def __init__(self, locks: LockManager, pages: Pages, *, history: History) -> None:
         self._locks = locks
         self._pages = pages
-        self._epoch = epoch
+        self._history = history
 
     async def AcquireLock(self, request: pb.AcquireLockRequest, caller: Caller) -> pb.AcquireLockResponse:
         """Take a free field."""
@@ -41,7 +42,7 @@ class LockServicer:
             purpose=fields.purpose,
             if_unchanged_since=fields.if_unchanged_since,
         )
-        return pb.AcquireLockResponse(acquired=codec.acquired(acquired, self._epoch))
+        return pb.AcquireLockResponse(acquired=codec.acquired(acquired, self._history.epoch))
 
     async def RenewLock(self, request: pb.RenewLockRequest, caller: Caller) -> pb.RenewLockResponse:
         """Put off the idle release."""
@@ -105,4 +106,4 @@ class LockServicer:
         return pb.BreakLockResponse(lock=codec.lock(broken.lock), position=self._at(broken.sequence))
 
     def _at(self, sequence: int) -> types_pb2.Position:
-        return types_pb2.Position(epoch=self._epoch, sequence=sequence)
+        return types_pb2.Position(epoch=self._history.epoch, sequence=sequence)

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from foundry.clock import Clock
-    from foundry.coordination.ports import EventBus
     from foundry.domain.errors import FoundryError
-    from foundry.domain.events import Committed
+    from foundry.domain.events import News
     from foundry.domain.principal import Caller
+    from foundry.domain.session import History
+    from foundry.managers.feed import Feed
     from foundry.managers.run_log import RunLogReader
     from foundry.managers.runs import RunManager
     from foundry.rpc.calls import Context
@@ -46,7 +47,7 @@ class RunServicer:
         pages: Pages,
         clock: Clock,
         *,
-        epoch: int,
+        history: History,
         limits: Limits,
         drain_s: float,
     ) -> None:
@@ -54,7 +55,7 @@ class RunServicer:
         self._reader = reader
         self._pages = pages
         self._clock = clock
-        self._epoch = epoch
+        self._history = history
         self._limits = limits
         self._line_bytes_max = limits.line_bytes_max  # asked for every line
         self._drain_s = drain_s
@@ -175,11 +176,11 @@ class RunServicer:
                     codec.add_lines(answer, part)
                     yield answer
 
-    def follow(self, bus: EventBus) -> None:
-        """Hear from the bus of runs that are cancelled."""
-        bus.subscribe(self._receive)
+    def follow(self, feed: Feed) -> None:
+        """Hear from the feed of runs that are cancelled."""
+        feed.subscribe(self._receive)
 
-    def _receive(self, news: Committed) -> None:
+    def _receive(self, news: News) -> None:
         if not isinstance(news, Entry) or news.new.event is not Event.RUN_FINISHED:
             return
         if news.new.data["state"] == _CANCELLED:
@@ -225,7 +226,7 @@ class RunServicer:
         return LogLine(number, text, validation.log_stream(line.stream), time_us, line.partial)
 
     def _position(self, sequence: int) -> types_pb2.Position:
-        return types_pb2.Position(epoch=self._epoch, sequence=sequence)
+        return types_pb2.Position(epoch=self._history.epoch, sequence=sequence)
 
 
 def _optional_sha256(text: str) -> str:

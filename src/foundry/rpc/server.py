@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -110,10 +111,28 @@ def _handler(calls: Calls, service: ServiceDescriptor, method: Any, servicer: ob
     return calls.unary(name, request, handler)
 
 
-async def set_serving(healthy: health.aio.HealthServicer) -> None:
-    """Report every service, and the server as a whole, as serving."""
-    for name in ("", *(service.full_name for service in SERVICES)):
-        await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+class Health:
+    """What the health service says of every service, and of the server as a whole."""
+
+    def __init__(self, servicer: health.aio.HealthServicer) -> None:
+        self._servicer = servicer
+        self._changing: set[asyncio.Task[None]] = set()
+
+    async def set(self, *, serving: bool) -> None:
+        """Report everything as serving, or as not."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *(service.full_name for service in SERVICES)):
+            await self._servicer.set(name, status)
+
+    def change(self, serving: bool) -> None:  # noqa: FBT001 - the one thing there is to say
+        """``set``, soon."""
+        task = asyncio.create_task(self.set(serving=serving))
+        self._changing.add(task)
+        task.add_done_callback(self._changing.discard)
+
+    async def leave(self) -> None:
+        """Report, for good, that the server leaves."""
+        await self._servicer.enter_graceful_shutdown()
 
 
 def bind(server: grpc.aio.Server, settings: ServerSettings) -> str:

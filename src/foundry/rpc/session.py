@@ -13,6 +13,7 @@ from foundry.rpc.stream import SessionStream
 if TYPE_CHECKING:
     from foundry.domain.errors import FoundryError
     from foundry.domain.principal import Caller
+    from foundry.domain.session import History
     from foundry.managers.sessions import SessionManager
     from foundry.rpc.calls import Context
     from foundry.rpc.pages import Pages
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 class SessionServicer:
     """See ``session.proto``."""
 
-    def __init__(self, sessions: SessionManager, pages: Pages, parts: StreamParts, *, epoch: int) -> None:
+    def __init__(self, sessions: SessionManager, pages: Pages, parts: StreamParts, *, history: History) -> None:
         self._sessions = sessions
         self._pages = pages
         self._parts = parts
-        self._epoch = epoch
+        self._history = history
         self._running: set[asyncio.Task[None]] = set()
 
     async def ProjectSession(self, context: Context, caller: Caller) -> FoundryError | None:
@@ -53,7 +54,7 @@ class SessionServicer:
             reason=mutation.reason,
             request_id=mutation.request_id,
         )
-        return pb.EndSessionResponse(position=types_pb2.Position(epoch=self._epoch, sequence=ended.sequence))
+        return pb.EndSessionResponse(position=types_pb2.Position(epoch=self._history.epoch, sequence=ended.sequence))
 
     async def wait_closed(self, timeout_s: float) -> None:
         """Wait until the clean-up of every stream is done, at most ``timeout_s`` seconds."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from coreason.foundry.v1 import session_command_pb2
     from foundry.domain.principal import Caller
+    from foundry.domain.session import History
     from foundry.managers.hub import SessionHub
     from foundry.managers.live import LiveSession
     from foundry.managers.locks import LockManager
@@ -65,7 +66,7 @@ class StreamParts:
     state: StateReader
     calls: Calls
     liveness: Liveness
-    epoch: int
+    history: History
 
 
 class SessionStream:
@@ -268,7 +269,7 @@ class SessionStream:
             purpose=fields.purpose,
             if_unchanged_since=fields.if_unchanged_since,
         )
-        message = codec.acquired(acquired, self._parts.epoch)
+        message = codec.acquired(acquired, self._parts.history.epoch)
         return Reply(acquired=message, position=message.position)
 
     async def _release_lock(self, live: LiveSession, command: Any) -> Reply:  # noqa: ANN401
@@ -278,7 +279,7 @@ class SessionStream:
         )
         return Reply(
             released=codec.lock(released.lock),
-            position=types_pb2.Position(epoch=self._parts.epoch, sequence=released.sequence),
+            position=types_pb2.Position(epoch=self._parts.history.epoch, sequence=released.sequence),
         )
 
     async def _touch(self, live: LiveSession, command: Any) -> Reply:  # noqa: ANN401

@@ -14,11 +14,13 @@ STRICT: dict[str, Any] = {"sqlite_strict": True}
 
 #: 64 bits everywhere; STRICT tables of SQLite know the type as INTEGER only.
 _INT64 = BigInteger().with_variant(Integer(), "sqlite")
+#: Ordered by code points everywhere, as SQLite and Python do it, whatever the locale of the database.
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 def text_(name: str, *constraints: SchemaItem, **options: Any) -> Column[str]:  # noqa: ANN401 - passed on to Column
     """A column of text."""
-    return Column(name, Text, *constraints, nullable=False, **options)
+    return Column(name, TEXT, *constraints, nullable=False, **options)
 
 
 def int_(name: str, *constraints: SchemaItem, **options: Any) -> Column[int]:  # noqa: ANN401 - passed on to Column

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import Text, bindparam, func, insert, select, update
 
 from foundry.domain.comment import Anchor, Comment, CommentFilter, CommentKind, CommentState
 from foundry.store import tables as t
 from foundry.store.codec import dump_principal, load_principal
-from foundry.store.sqlite import Row, Statement
+from foundry.store.statement import Row, Statement
 
 if TYPE_CHECKING:
-    from foundry.store.database import Database
+    from foundry.store.database import Reader
 
 #: The newest text; a tombstone has none to show.
 _TEXT = (
@@ -33,9 +33,12 @@ _KEY = (t.comment.c.project_id == bindparam("project_id"), t.comment.c.comment_i
 TEXT_REVISION = 15
 COMMENT = Statement(_COMMENT.where(*_KEY))
 COUNT = Statement(
-    select(func.count(), func.count().filter(t.comment.c.thread_id == bindparam("thread_id"))).where(
-        t.comment.c.project_id == bindparam("project_id")
-    )
+    select(
+        bindparam("project_id", type_=Text),
+        bindparam("thread_id", type_=Text),
+        func.count(),
+        func.count().filter(t.comment.c.thread_id == bindparam("thread_id", type_=Text)),
+    ).where(t.comment.c.project_id == bindparam("project_id"))
 )
 INSERT_COMMENT = Statement(insert(t.comment))
 INSERT_TEXT = Statement(insert(t.comment_text))
@@ -127,12 +130,12 @@ def changing_parameters(comment: Comment, text_revision: int) -> dict[str, objec
 class CommentRepository:
     """Reads comments."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     async def get(self, project_id: str, comment_id: str) -> Comment | None:
         """A comment by id."""
-        row = self._database.reader.row(COMMENT, {"project_id": project_id, "comment_id": comment_id})
+        row = await self._reader.row(COMMENT, {"project_id": project_id, "comment_id": comment_id})
         return to_comment(row) if row else None
 
     async def page(self, project_id: str, wanted: CommentFilter, after: str, limit: int) -> list[Comment]:
@@ -153,4 +156,4 @@ class CommentRepository:
                 query = query.where(column == str(value))
         if wanted.state:  # a tombstone is neither open nor closed to anybody who looks for work
             query = query.where(c.delete_time_us == 0)
-        return [to_comment(tuple(row)) for row in await self._database.fetch(query)]
+        return [to_comment(tuple(row)) for row in await self._reader.fetch(query)]

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, exists, func, insert, select
+from sqlalchemy import Text, bindparam, exists, func, select
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT is what SQLite understands too
 
 from foundry.domain.draft import Draft, DraftOrigin, FieldChange
 from foundry.domain.field import FieldDigest, FieldKind, FieldValue
 from foundry.store import tables as t
 from foundry.store.codec import dump_principal, load_principal
-from foundry.store.sqlite import Row, Statement
+from foundry.store.statement import Row, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from foundry.store.database import Database
+    from foundry.store.database import Reader
 
 _DRAFT_COLUMNS = tuple(column for column in t.draft.c if column.name != "author_subject")
 _DRAFT = select(*_DRAFT_COLUMNS)
@@ -56,15 +57,15 @@ INSERT_DRAFT = Statement(insert(t.draft))
 INSERT_CHANGE = Statement(insert(t.draft_change))
 COPY_CONTENT = Statement(
     insert(t.content)
-    .prefix_with("OR IGNORE", dialect="sqlite")
     .from_select(
         ["project_id", "sha256", "data"],
-        select(bindparam("project_id"), t.content.c.sha256, t.content.c.data).where(
+        select(bindparam("project_id", type_=Text), t.content.c.sha256, t.content.c.data).where(
             t.content.c.project_id == bindparam("source_id"), t.content.c.sha256 == bindparam("sha256")
         ),
     )
+    .on_conflict_do_nothing()
 )
-INSERT_CONTENT = Statement(insert(t.content).prefix_with("OR IGNORE", dialect="sqlite"))
+INSERT_CONTENT = Statement(insert(t.content).on_conflict_do_nothing())
 
 #: The fields as they were at a version: of each field the newest change up to it. One index probe per field, so the
 #: cost grows with the number of fields and not with the length of the history.
@@ -163,33 +164,31 @@ def change_parameters(draft: Draft, change: FieldChange) -> dict[str, object]:
 class DraftRepository:
     """Reads versions and content."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     async def get(self, project_id: str, version_number: int) -> Draft | None:
         """A version by number."""
-        reader = self._database.reader
-        row = reader.row(DRAFT, {"project_id": project_id, "version_number": version_number})
-        return self._with_changes(project_id, row) if row else None
+        row = await self._reader.row(DRAFT, {"project_id": project_id, "version_number": version_number})
+        return await self._with_changes(project_id, row) if row else None
 
     async def get_by_id(self, project_id: str, draft_id: str) -> Draft | None:
         """A version by id; None also when it is another project's."""
-        row = self._database.reader.row(DRAFT_BY_ID, {"project_id": project_id, "draft_id": draft_id})
-        return self._with_changes(project_id, row) if row else None
+        row = await self._reader.row(DRAFT_BY_ID, {"project_id": project_id, "draft_id": draft_id})
+        return await self._with_changes(project_id, row) if row else None
 
-    def _with_changes(self, project_id: str, row: Row) -> Draft:
-        reader = self._database.reader
-        changes = reader.rows(CHANGES, {"project_id": project_id, "version_number": row[1]})
+    async def _with_changes(self, project_id: str, row: Row) -> Draft:
+        changes = await self._reader.rows(CHANGES, {"project_id": project_id, "version_number": row[1]})
         return to_draft(row, [_to_change(change) for change in changes])
 
     async def fields_at(self, project_id: str, version_number: int) -> tuple[FieldDigest, ...]:
         """The fields as they were at a version, by name; none at version 0."""
-        rows = self._database.reader.rows(FIELDS_AT, {"project_id": project_id, "version_number": version_number})
+        rows = await self._reader.rows(FIELDS_AT, {"project_id": project_id, "version_number": version_number})
         return tuple(FieldDigest(r[0], FieldKind(r[1]), r[2], r[3].hex(), r[4], r[5], r[6]) for r in rows)
 
     async def content(self, project_id: str, sha256: str) -> bytes | None:
         """Content of a project by hash."""
-        row = self._database.reader.row(CONTENT, {"project_id": project_id, "sha256": bytes.fromhex(sha256)})
+        row = await self._reader.row(CONTENT, {"project_id": project_id, "sha256": bytes.fromhex(sha256)})
         return row[0] if row else None
 
     async def saved(self, project_id: str, sha256: str) -> bytes:
@@ -224,7 +223,7 @@ class DraftRepository:
                     t.draft_change.c.field == field,
                 )
             )
-        rows: list[Row] = [tuple(row) for row in await self._database.fetch(query)]
+        rows: list[Row] = [tuple(row) for row in await self._reader.fetch(query)]
         if not rows:
             return []
         versions = [row[1] for row in rows]
@@ -232,7 +231,7 @@ class DraftRepository:
         of_page = _CHANGE.where(
             t.draft_change.c.project_id == project_id, t.draft_change.c.version_number.in_(versions)
         ).order_by(t.draft_change.c.field)
-        for found in await self._database.fetch(of_page):
+        for found in await self._reader.fetch(of_page):
             change: Row = tuple(found)
             changes[change[0]].append(_to_change(change))
         return [to_draft(row, changes[row[1]]) for row in rows]

@@ -10,10 +10,10 @@ from foundry.domain.field import FieldDigest, FieldKind, FieldState
 from foundry.domain.lock import Lock
 from foundry.store import tables as t
 from foundry.store.codec import dump_principal, load_principal
-from foundry.store.sqlite import Row, Statement
+from foundry.store.statement import Row, Statement
 
 if TYPE_CHECKING:
-    from foundry.store.database import Database
+    from foundry.store.database import Reader
 
 _COLUMNS = (
     t.field.c.project_id,
@@ -92,17 +92,17 @@ def field_parameters(project_id: str, state: FieldState) -> dict[str, object]:
 class FieldRepository:
     """Reads the head's fields and the locks on them."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     async def get(self, project_id: str, name: str) -> FieldState | None:
         """The row of a field, or None when it was never locked or saved."""
-        row = self._database.reader.row(FIELD, {"project_id": project_id, "name": name})
+        row = await self._reader.row(FIELD, {"project_id": project_id, "name": name})
         return to_field(row) if row else None
 
     async def all(self, project_id: str) -> list[FieldState]:
         """All rows of a project, by name; at most ``FIELDS_PER_PROJECT_MAX``."""
-        return [to_field(row) for row in self._database.reader.rows(FIELDS, {"project_id": project_id})]
+        return [to_field(row) for row in await self._reader.rows(FIELDS, {"project_id": project_id})]
 
     async def locks(self, project_id: str, after: str, limit: int) -> list[Lock]:
         """Held locks by field, from behind the field ``after``; at most ``limit``."""
@@ -111,11 +111,19 @@ class FieldRepository:
             .order_by(t.field.c.name)
             .limit(limit)
         )
-        found = [to_field(tuple(row)).lock for row in await self._database.fetch(query)]
+        found = [to_field(tuple(row)).lock for row in await self._reader.fetch(query)]
+        return [lock for lock in found if lock]
+
+    async def held_on(self, boot_id: str) -> list[Lock]:
+        """Locks of the open sessions that a server process serves, in all projects."""
+        held = t.field.c.session_id == t.session.c.session_id
+        served = (t.session.c.server_boot_id == boot_id, t.session.c.state != "CLOSED")
+        query = _FIELD.join(t.session, held).where(*served)
+        found = [to_field(tuple(row)).lock for row in await self._reader.fetch(query)]
         return [lock for lock in found if lock]
 
     async def expiring(self, before_us: int) -> list[Lock]:
         """Locks of all projects whose ``expire_time_us`` is before the given time."""
         query = _FIELD.where(t.field.c.session_id.is_not(None), t.field.c.expire_time_us < before_us)
-        found = [to_field(tuple(row)).lock for row in await self._database.fetch(query)]
+        found = [to_field(tuple(row)).lock for row in await self._reader.fetch(query)]
         return [lock for lock in found if lock]

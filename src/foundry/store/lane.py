@@ -2,31 +2,32 @@
 
 Managers hand it operations and await the results. It takes what waits, never waiting for more, and runs it as one
 transaction; with one waiting operation that is exactly a plain transaction. A refusal is a result and costs the others
-nothing; an unexpected failure rolls back its own operation alone; a failed commit fails the whole batch, and request
-ids make the repetition safe. After the commit the callers get their answers and the news go out, in order.
+nothing; an unexpected failure rolls the transaction back, and its operations run again, each by itself, so that it
+costs only its own; a failed commit fails the whole batch, and request ids make the repetition safe. After the commit
+the callers get their answers and the news go out, in order.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sqlite3
-import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import structlog
 
-from foundry.domain.errors import FoundryError, Unavailable
+from foundry.domain.errors import Unavailable
+from foundry.store.errors import StoreBusyError
+from foundry.store.flush import Write, flush
 from foundry.store.needs import Needs
+from foundry.store.shelf import NotCoveredError, Shelf
 from foundry.store.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from foundry.clock import Clock
     from foundry.domain.events import Committed
-    from foundry.store.sqlite import SqliteConnection
+    from foundry.store.database import Connection, Writer
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -35,9 +36,6 @@ _log = structlog.get_logger(__name__)
 BATCH_MAX = 64
 #: Operations that may wait. Beyond it the store is far behind and callers are told to come back.
 WAITING_MAX = 10_000
-#: Commits that take longer than this on average wait for the disk, and the lane moves from the event loop to a thread.
-#: The rest of a transaction is the interpreter's own work, which a thread would only make slower.
-INLINE_SECONDS_MAX = 0.005
 
 
 @dataclass(slots=True)
@@ -54,25 +52,22 @@ class _Outcome:
 
 
 class WriteLane:
-    """Runs operations in batches on the one writing connection.
+    """Runs operations in batches on the store's writer.
 
     Args:
-        connection: The writing connection; nobody else may use it while the lane runs.
+        writer: The store's; nobody else may use it while the lane runs.
         clock: Gives the time of transactions.
         on_commit: Called on the event loop after each commit with what it brought forth, in order.
     """
 
-    def __init__(
-        self, connection: SqliteConnection, clock: Clock, on_commit: Callable[[list[Committed]], None]
-    ) -> None:
-        self._connection = connection
+    def __init__(self, writer: Writer, clock: Clock, on_commit: Callable[[list[Committed]], None]) -> None:
+        self._writer = writer
         self._clock = clock
         self._on_commit = on_commit
         self._waiting: deque[_Job[Any]] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
-        self._seconds = 0.0  # of a commit, on average
 
     def start(self) -> None:
         """Begin to take operations. Call once, on the event loop."""
@@ -111,14 +106,7 @@ class WriteLane:
             self._wake.clear()
             while self._waiting:
                 jobs = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
-                if self._seconds > INLINE_SECONDS_MAX:
-                    outcomes, news = await self._transact_in_thread(jobs)
-                else:
-                    outcomes, news = self._transact(jobs)
-                for job, outcome in zip(jobs, outcomes, strict=True):
-                    _resolve(job.future, outcome)
-                if news:
-                    self._publish(news)
+                await self._settle(jobs)
                 # One batch after the other would starve the streams that the news are for.
                 await asyncio.sleep(0)
             if self._stopping:
@@ -131,63 +119,75 @@ class WriteLane:
             # The store is the truth: whoever missed something reads it there.
             _log.exception("publish_failed", news=len(news))
 
-    def _transact(self, jobs: list[_Job[Any]]) -> tuple[list[_Outcome], list[Committed]]:
-        connection = self._connection
-        news: list[Committed] = []
+    # --- one transaction ---
+
+    async def _settle(self, jobs: list[_Job[Any]]) -> None:
+        """Run jobs as one transaction; if it fails over one of them, each in a transaction of its own."""
         try:
-            connection.sql("BEGIN IMMEDIATE")
-            outcomes = [self._operate(job, news) for job in jobs]
-            began = time.perf_counter()
-            connection.sql("COMMIT")
-            self._seconds += (time.perf_counter() - began - self._seconds) / 16
-        except Exception:  # noqa: BLE001 - the lane must outlive whatever fails in it
-            _log.exception("transaction_failed", operations=len(jobs))
-            self._roll_back()
-            return _failed(jobs), []
+            await self._transact(jobs)
+        except Unavailable as away:
+            _log.warning("transaction_failed", operations=len(jobs), why=str(away))
+            self._fail(jobs, away)
+        except Exception as error:  # noqa: BLE001 - the lane must outlive whatever fails in it
+            parts = _apart(jobs, error)
+            if len(parts) == 1:
+                _log.exception("operation_failed", operations=len(jobs))
+                self._fail(jobs, Unavailable(str(error)) if isinstance(error, StoreBusyError) else error)
+                return
+            for part in parts:
+                await self._settle(part)
+
+    async def _transact(self, jobs: list[_Job[Any]]) -> None:
+        outcomes, news = await self._writer.transact(lambda connection: self._operate(connection, jobs))
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            if outcome is None:
+                self._waiting.appendleft(job)
+            else:
+                _resolve(job.future, outcome)
+        if news:
+            self._publish(news)
+
+    async def _operate(
+        self, connection: Connection, jobs: list[_Job[Any]]
+    ) -> tuple[list[_Outcome | None], list[Committed]]:
+        """Load, decide, flush. The outcome of a job that must wait for the next transaction is None."""
+        shelf = Shelf()
+        await shelf.load(connection, [job.needs for job in jobs])
+        writes: list[Write] = []
+        news: list[Committed] = []
+        outcomes: list[_Outcome | None] = []
+        for job in jobs:
+            try:
+                unit = UnitOfWork(shelf.view(job.needs), self._clock.now_us())
+                result = job.decide(unit)
+            except NotCoveredError:
+                outcomes.append(None)
+                continue
+            except Exception as error:  # noqa: BLE001 - a refusal, or a failure that its own caller reports
+                outcomes.append(_Outcome(error=error))
+                continue
+            if unit.writes:
+                shelf.keep(unit)
+                writes += unit.writes
+                news += unit.news
+            outcomes.append(_Outcome(result=result))
+        await flush(connection, writes, shelf.changed_heads())
         return outcomes, news
 
-    async def _transact_in_thread(self, jobs: list[_Job[Any]]) -> tuple[list[_Outcome], list[Committed]]:
-        try:
-            return await asyncio.to_thread(self._transact, jobs)
-        except RuntimeError:  # no thread to be had
-            _log.exception("transaction_failed", operations=len(jobs))
-            return _failed(jobs), []
-
-    def _operate(self, job: _Job[Any], news: list[Committed]) -> _Outcome:
-        connection = self._connection
-        try:
-            unit = UnitOfWork(connection, job.needs, self._clock.now_us())
-            result = job.decide(unit)
-        except FoundryError as refusal:
-            return _Outcome(error=refusal)
-        except sqlite3.Error:
-            raise
-        except Exception as error:  # noqa: BLE001 - reaches its own caller, who reports it
-            return _Outcome(error=error)
-        connection.sql("SAVEPOINT operation")
-        try:
-            unit.flush(connection)
-        except Exception as error:  # noqa: BLE001 - reaches its own caller
-            _log.exception("operation_failed")
-            connection.sql("ROLLBACK TO operation")
-            connection.sql("RELEASE operation")
-            if isinstance(error, sqlite3.OperationalError):
-                return _Outcome(error=Unavailable("the store could not write"))
-            return _Outcome(error=error)
-        connection.sql("RELEASE operation")
-        news += unit.news
-        return _Outcome(result=result)
-
-    def _roll_back(self) -> None:
-        # A rollback that fails leaves the transaction open; the next BEGIN then fails, and rolls back once more.
-        with contextlib.suppress(sqlite3.Error):
-            if self._connection.in_transaction:
-                self._connection.sql("ROLLBACK")
+    @staticmethod
+    def _fail(jobs: list[_Job[Any]], error: Exception) -> None:
+        for job in jobs:
+            _resolve(job.future, _Outcome(error=error))
 
 
-def _failed(jobs: list[_Job[Any]]) -> list[_Outcome]:
-    failed = Unavailable("the store could not commit")
-    return [_Outcome(error=failed) for _ in jobs]
+def _apart(jobs: list[_Job[Any]], error: Exception) -> list[list[_Job[Any]]]:
+    """The jobs in smaller parts: by project when somebody else holds one, else one by one."""
+    if not isinstance(error, StoreBusyError):
+        return [[job] for job in jobs]
+    projects: defaultdict[str, list[_Job[Any]]] = defaultdict(list)
+    for job in jobs:
+        projects[job.needs.project_id].append(job)
+    return list(projects.values())
 
 
 def _resolve(future: asyncio.Future[Any], outcome: _Outcome) -> None:

@@ -31,6 +31,7 @@ class Needs:
         runs: Load these runs.
         running_runs: Load every run that runs.
         instance_log: The operation writes to the instance log too.
+        replica: The server process that the operation opens or resumes a session for; it must not be fenced.
         source: Read this other project with the caller's membership in it; its log may be written to.
         request: Look up the answer to this request, to repeat it.
     """
@@ -51,6 +52,7 @@ class Needs:
     runs: tuple[str, ...] = ()
     running_runs: bool = False
     instance_log: bool = False
+    replica: str = ""
     source: str = ""
     request: RequestKey | None = None
 

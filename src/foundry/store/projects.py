@@ -11,12 +11,12 @@ from foundry.domain.principal import PrincipalKind
 from foundry.domain.project import AgentAccess, Member, Project, ProjectState, Role
 from foundry.store import tables as t
 from foundry.store.codec import dump, dump_policy, dump_principal, load_policy, load_principal
-from foundry.store.sqlite import Row, Statement
+from foundry.store.statement import Row, Statement
 
 if TYPE_CHECKING:
     from foundry.domain.principal import Principal
     from foundry.domain.project import ProjectFilter
-    from foundry.store.database import Database
+    from foundry.store.database import Reader
 
 _PROJECT_COLUMNS = (
     t.project.c.project_id,
@@ -131,19 +131,18 @@ def member_parameters(member: Member) -> dict[str, object]:
 class SqlAlchemyProjectRepository:
     """Reads projects and members."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     async def get(self, project_id: str, subject: str) -> tuple[Project, Member] | None:
         """A project with the membership of ``subject``; None when either is missing."""
-        reader = self._database.reader
-        member = reader.row(MEMBER, {"project_id": project_id, "subject": subject})
-        project = reader.row(PROJECT, {"project_id": project_id}) if member else None
+        member = await self._reader.row(MEMBER, {"project_id": project_id, "subject": subject})
+        project = await self._reader.row(PROJECT, {"project_id": project_id}) if member else None
         return (to_project(project), to_member(member)) if project and member else None
 
     async def head_version(self, project_id: str) -> int:
         """Number of the newest version of a project, 0 before the first."""
-        row = self._database.reader.row(PROJECT, {"project_id": project_id})
+        row = await self._reader.row(PROJECT, {"project_id": project_id})
         return to_project(row).head_version if row else 0
 
     async def list_for(self, principal: Principal, wanted: ProjectFilter, after: str, limit: int) -> list[Project]:
@@ -166,7 +165,7 @@ class SqlAlchemyProjectRepository:
             label = t.project_label.alias()
             same = (label.c.project_id == t.project.c.project_id) & (label.c.key == key) & (label.c.value == value)
             query = query.where(exists().where(same))
-        return [to_project(tuple(row)) for row in await self._database.fetch(query)]
+        return [to_project(tuple(row)) for row in await self._reader.fetch(query)]
 
     async def members(self, project_id: str, after: str, limit: int) -> list[Member]:
         """Members by subject, from behind ``after``; at most ``limit``."""
@@ -176,4 +175,4 @@ class SqlAlchemyProjectRepository:
             .order_by(t.member.c.subject)
             .limit(limit)
         )
-        return [to_member(tuple(row)) for row in await self._database.fetch(query)]
+        return [to_member(tuple(row)) for row in await self._reader.fetch(query)]

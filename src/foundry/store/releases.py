@@ -9,10 +9,10 @@ from sqlalchemy import bindparam, insert, select
 from foundry.domain.release import Freeze
 from foundry.store import tables as t
 from foundry.store.codec import dump_principal, load_principal
-from foundry.store.sqlite import Row, Statement
+from foundry.store.statement import Row, Statement
 
 if TYPE_CHECKING:
-    from foundry.store.database import Database
+    from foundry.store.database import Reader
 
 FREEZE = Statement(select(*t.freeze.c).where(t.freeze.c.project_id == bindparam("project_id")))
 INSERT_FREEZE = Statement(insert(t.freeze))
@@ -57,10 +57,10 @@ def freeze_parameters(freeze: Freeze) -> dict[str, object]:
 class ReleaseRepository:
     """Reads freezes."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     async def get(self, project_id: str) -> Freeze | None:
         """The freeze of a project, None when it is not frozen."""
-        row = self._database.reader.row(FREEZE, {"project_id": project_id})
+        row = await self._reader.row(FREEZE, {"project_id": project_id})
         return to_freeze(row) if row else None

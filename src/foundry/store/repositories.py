@@ -14,18 +14,18 @@ from foundry.store.runs import RunRepository
 from foundry.store.sessions import SessionRepository
 
 if TYPE_CHECKING:
-    from foundry.store.database import Database
+    from foundry.store.database import Reader
 
 
 class Repositories:
     """One repository a resource."""
 
-    def __init__(self, database: Database) -> None:
-        self.projects = SqlAlchemyProjectRepository(database)
-        self.fields = FieldRepository(database)
-        self.sessions = SessionRepository(database)
-        self.drafts = DraftRepository(database)
-        self.comments = CommentRepository(database)
-        self.runs = RunRepository(database)
-        self.releases = ReleaseRepository(database)
-        self.entries = EntryRepository(database)
+    def __init__(self, reader: Reader) -> None:
+        self.projects = SqlAlchemyProjectRepository(reader)
+        self.fields = FieldRepository(reader)
+        self.sessions = SessionRepository(reader)
+        self.drafts = DraftRepository(reader)
+        self.comments = CommentRepository(reader)
+        self.runs = RunRepository(reader)
+        self.releases = ReleaseRepository(reader)
+        self.entries = EntryRepository(reader)

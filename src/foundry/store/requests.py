@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, delete, insert, select
 
 from foundry.content.canonical import canonical_json
 from foundry.store import tables as t
-from foundry.store.sqlite import Statement
+from foundry.store.statement import Statement
 
 if TYPE_CHECKING:
     from foundry.domain.entry import Value
@@ -38,7 +38,13 @@ class RequestKey:
 
 
 REQUEST = Statement(
-    select(t.request_record.c.command_hash, t.request_record.c.answer).where(
+    select(
+        t.request_record.c.subject,
+        t.request_record.c.rpc,
+        t.request_record.c.request_id,
+        t.request_record.c.command_hash,
+        t.request_record.c.answer,
+    ).where(
         t.request_record.c.subject == bindparam("subject"),
         t.request_record.c.rpc == bindparam("rpc"),
         t.request_record.c.request_id == bindparam("request_id"),

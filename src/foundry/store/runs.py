@@ -11,12 +11,12 @@ from sqlalchemy import bindparam, exists, insert, select, update
 from foundry.domain.run import Run, RunFilter, RunResult, RunState
 from foundry.store import tables as t
 from foundry.store.codec import dump, dump_principal, load_principal
-from foundry.store.sqlite import Row, Statement
+from foundry.store.statement import Row, Statement
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
-    from foundry.store.database import Database
+    from foundry.store.database import Reader
 
 _RUN = select(*t.run.c)
 
@@ -114,17 +114,25 @@ def changing_parameters(run: Run) -> dict[str, object]:
 class RunRepository:
     """Reads runs and their lines."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     async def get(self, project_id: str, run_id: str) -> Run | None:
         """A run by id."""
-        row = self._database.reader.row(RUN, {"project_id": project_id, "run_id": run_id})
+        row = await self._reader.row(RUN, {"project_id": project_id, "run_id": run_id})
         return to_run(row) if row else None
 
     async def running(self, project_id: str) -> tuple[Run, ...]:
         """The runs of a project that run, by age."""
-        return tuple(to_run(row) for row in self._database.reader.rows(RUNNING, {"project_id": project_id}))
+        return tuple(to_run(row) for row in await self._reader.rows(RUNNING, {"project_id": project_id}))
+
+    async def line_counts(self, project_ids: Sequence[str]) -> list[tuple[str, str, int]]:
+        """Project, id and number of stored lines of every run that runs in these projects."""
+        c = t.run.c
+        query = select(c.project_id, c.run_id, c.line_count).where(
+            c.state == RunState.RUNNING.value, c.project_id.in_(project_ids)
+        )
+        return [(row[0], row[1], row[2]) for row in await self._reader.fetch(query)]
 
     async def page(self, project_id: str, wanted: RunFilter, before: str, limit: int) -> list[Run]:
         """Runs older than the id ``before`` (all when it is empty), newest first; at most ``limit``."""
@@ -138,27 +146,27 @@ class RunRepository:
             query = query.where(c.state == wanted.state.value)
         if wanted.content_sha256:
             query = query.where(c.content_sha256 == bytes.fromhex(wanted.content_sha256))
-        return [to_run(tuple(row)) for row in await self._database.fetch(query)]
+        return [to_run(tuple(row)) for row in await self._reader.fetch(query)]
 
     async def ids(self, project_id: str) -> AsyncGenerator[str, None]:
         """Ids of all runs, oldest first."""
         c, after = t.run.c, ""
         of_project = select(c.run_id).where(c.project_id == project_id).order_by(c.run_id).limit(1_000)
-        while rows := await self._database.fetch(of_project.where(c.run_id > after)):
+        while rows := await self._reader.fetch(of_project.where(c.run_id > after)):
             for (run_id,) in rows:
                 yield run_id
                 after = run_id
 
     async def passed(self, project_id: str, content_sha256: str) -> bool:
         """Whether content, whatever version it is, came through a run."""
-        row = self._database.reader.row(
+        row = await self._reader.row(
             EVIDENCE, {"project_id": project_id, "content_sha256": bytes.fromhex(content_sha256)}
         )
         return bool(row and row[0])
 
     async def chunk(self, project_id: str, run_id: str, line: int) -> tuple[int, int, bytes] | None:
         """The stored chunk with a line: number of its first line, number of lines, bytes; None beyond the end."""
-        found = self._database.reader.row(CHUNK, {"project_id": project_id, "run_id": run_id, "line": line})
+        found = await self._reader.row(CHUNK, {"project_id": project_id, "run_id": run_id, "line": line})
         return (found[0], found[1], found[2]) if found and line < found[0] + found[1] else None
 
     async def chunks(self, project_id: str, run_id: str, line: int = 1) -> AsyncGenerator[tuple[int, int, bytes], None]:

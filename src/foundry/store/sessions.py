@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import Text, bindparam, func, insert, select, update
 
 from foundry.domain.session import CloseReason, Session, SessionState
 from foundry.store import tables as t
 from foundry.store.codec import dump_principal, load_principal
-from foundry.store.sqlite import Row, Statement
+from foundry.store.replicas import FENCED_STATE
+from foundry.store.statement import Row, Statement
 
 if TYPE_CHECKING:
-    from foundry.store.database import Database
+    from foundry.store.database import Reader
 
 _COLUMNS = tuple(column for column in t.session.c if column.name != "subject")
 _SESSION = select(*_COLUMNS)
@@ -28,7 +29,9 @@ OPEN_SESSIONS = Statement(
     _SESSION.where(t.session.c.project_id == bindparam("project_id"), _OPEN).order_by(t.session.c.session_id)
 )
 COUNT_OPEN = Statement(
-    select(func.count()).select_from(t.session).where(t.session.c.project_id == bindparam("project_id"), _OPEN)
+    select(bindparam("project_id", type_=Text), func.count())
+    .select_from(t.session)
+    .where(t.session.c.project_id == bindparam("project_id", type_=Text), _OPEN)
 )
 INSERT_SESSION = Statement(insert(t.session))
 
@@ -105,12 +108,12 @@ def session_parameters(session: Session) -> dict[str, object]:
 class SessionRepository:
     """Reads sessions."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     async def get(self, session_id: str) -> Session | None:
         """A session by id, open or closed."""
-        row = self._database.reader.row(SESSION, {"session_id": session_id})
+        row = await self._reader.row(SESSION, {"session_id": session_id})
         return to_session(row) if row else None
 
     async def open_in(self, project_id: str, after: str, limit: int) -> list[Session]:
@@ -120,9 +123,20 @@ class SessionRepository:
             .order_by(t.session.c.session_id)
             .limit(limit)
         )
-        return [to_session(tuple(row)) for row in await self._database.fetch(query)]
+        return [to_session(tuple(row)) for row in await self._reader.fetch(query)]
+
+    async def of_the_dead(self, limit: int) -> list[Session]:
+        """Open sessions whose server process was given up, in all projects; at most ``limit``."""
+        dead = select(t.replica.c.replica_id).where(t.replica.c.state == FENCED_STATE)
+        query = _SESSION.where(_OPEN, t.session.c.server_boot_id.in_(dead)).order_by(t.session.c.session_id)
+        return [to_session(tuple(row)) for row in await self._reader.fetch(query.limit(limit))]
+
+    async def open_anywhere(self, limit: int) -> list[Session]:
+        """Open sessions of all projects; at most ``limit``."""
+        query = _SESSION.where(_OPEN).order_by(t.session.c.session_id).limit(limit)
+        return [to_session(tuple(row)) for row in await self._reader.fetch(query)]
 
     async def left_by_other_boots(self, boot_id: str) -> list[Session]:
         """Open sessions that an earlier process served, in all projects."""
         query = _SESSION.where(_OPEN, t.session.c.server_boot_id != boot_id).order_by(t.session.c.session_id)
-        return [to_session(tuple(row)) for row in await self._database.fetch(query)]
+        return [to_session(tuple(row)) for row in await self._reader.fetch(query)]

@@ -2,7 +2,7 @@
 
 Times are microseconds since the Unix epoch in 64-bit integers, hashes raw 32 bytes, principals canonical JSON text.
 Append-only tables (``lock_grant``, ``draft``, ``draft_change``, ``content``, ``comment_text``, ``run_log_chunk``,
-``freeze``, ``log_entry``) are guarded by triggers, see ``foundry.store.guards``.
+``freeze``, ``log_entry``) are guarded by triggers, see the ``guards`` of each database.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from sqlalchemy import (
     Index,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
     text,
 )
 
-from foundry.store.columns import KEYED, STRICT, bytes_, int_, text_
+from foundry.store.columns import KEYED, STRICT, TEXT, bytes_, int_, text_
 
 metadata = MetaData(
     naming_convention={
@@ -121,6 +120,12 @@ Index(
     sqlite_where=text("state <> 'CLOSED'"),
     postgresql_where=text("state <> 'CLOSED'"),
 )
+Index(
+    "ix_session_served",
+    session.c.server_boot_id,
+    sqlite_where=text("state <> 'CLOSED'"),
+    postgresql_where=text("state <> 'CLOSED'"),
+)
 
 #: One row per field for ever: what it holds in the head, and who holds its lock. The fence never goes down.
 field = Table(
@@ -136,7 +141,7 @@ field = Table(
     text_("last_author"),
     int_("fence"),
     text_("lock_id"),
-    Column("session_id", Text, ForeignKey("session.session_id"), nullable=True),
+    Column("session_id", TEXT, ForeignKey("session.session_id"), nullable=True),
     text_("holder"),
     text_("holder_subject"),
     int_("acquire_time_us"),
@@ -380,3 +385,16 @@ request_record = Table(
     **KEYED,
 )
 Index("ix_request_record_create_time_us", request_record.c.create_time_us)
+
+#: The servers of this installation: one row a process, whose count rises while it lives. A fenced one serves no more.
+replica = Table(
+    "replica",
+    metadata,
+    text_("replica_id", primary_key=True),
+    text_("state"),
+    int_("renew_count"),
+    int_("start_time_us"),
+    text_("address"),
+    CheckConstraint("state IN ('LIVE', 'FENCED')", name="state"),
+    **KEYED,
+)

@@ -7,18 +7,19 @@ the decision raises.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from foundry.domain.errors import ProjectAccessDenied, RequestIdReused
+from foundry.domain.errors import ProjectAccessDenied, RequestIdReused, Unavailable
 from foundry.domain.field import FieldState
 from foundry.domain.project import ProjectState
 from foundry.domain.run import RunState
+from foundry.domain.session import SessionState
 from foundry.store import comments, drafts, entries, fields, projects, releases, requests, runs, sessions
 from foundry.store.codec import dump_answer, load_answer
+from foundry.store.flush import Key, Write, head_parameters
 from foundry.store.log import NO_LEAF, chain
-from foundry.store.needs import Head, Needs
-from foundry.store.rows import Rows
+from foundry.store.needs import Head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,38 +33,28 @@ if TYPE_CHECKING:
     from foundry.domain.release import Freeze
     from foundry.domain.run import Run, RunLines
     from foundry.domain.session import Session
-    from foundry.store.sqlite import SqliteConnection, Statement
+    from foundry.store.rows import Rows
+    from foundry.store.statement import Statement
 
 T = TypeVar("T")
-
-
-class RowConflictError(Exception):
-    """A staged update found its row changed since it was loaded. Only a second writer can cause it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Write:
-    statement: Statement
-    parameters: Mapping[str, Any]
-    #: Rows it must touch, None when that does not matter.
-    expected: int | None = 1
 
 
 class UnitOfWork:
     """What one operation sees and does. Made by the lane; used by one operation only.
 
     Attributes:
+        rows: What was loaded, as this operation has changed it so far.
+        writes: What is to be written.
         now_us: Time of this transaction, microseconds since the Unix epoch: the clock's, but never before the newest
             entry of the logs involved.
     """
 
-    def __init__(self, connection: SqliteConnection, needs: Needs, clock_us: int) -> None:
-        self._needs = needs
-        self._rows = rows = Rows(connection, needs)
-        self._writes: list[_Write] = []
+    def __init__(self, rows: Rows, clock_us: int) -> None:
+        self.rows = self._rows = rows
+        self.writes: list[Write] = []
+        self._needs = rows.needs
         self._news: list[Committed] = []
-        self._heads = rows.heads
-        self._stored_heads = dict(rows.heads)
+        self._loaded_heads = dict(rows.heads)
         self.now_us = max([clock_us, *(head.last_time_us for head in rows.heads.values())])
 
     # --- read ---
@@ -146,12 +137,25 @@ class UnitOfWork:
 
     def tail(self) -> tuple[int, bytes]:
         """Sequence number and leaf hash of the newest entry of the project's log, with those staged here."""
-        head = self._heads[self._needs.project_id]
+        head = self._rows.heads[self._needs.project_id]
         return head.last_sequence, head.tail
 
     def last_sequence(self, log: str = "") -> int:
         """Sequence number of the newest entry of the project's log, or of ``log``, with those staged here."""
-        return self._heads[log or self._needs.project_id].last_sequence
+        return self._rows.heads[log or self._needs.project_id].last_sequence
+
+    def has_log(self, log: str) -> bool:
+        """Whether there is a log of this name."""
+        return log in self._rows.heads
+
+    def check_replica(self) -> None:
+        """Refuse to speak for a server process that others have given up.
+
+        Raises:
+            Unavailable: The named process is not live.
+        """
+        if self._needs.replica and not self._rows.replica_live:
+            raise Unavailable("this server was given up by the others and stops")
 
     @property
     def news(self) -> list[Committed]:
@@ -177,71 +181,89 @@ class UnitOfWork:
     def remember(self, answer: T) -> T:
         """Keep the answer for a repetition of the request, if it has an id; returns it."""
         if self._needs.request:
-            row = requests.request_parameters(self._needs.request, dump_answer(answer), self.now_us)
+            stored = dump_answer(answer)
+            row = requests.request_parameters(self._needs.request, stored, self.now_us)
             self._stage(requests.INSERT_REQUEST, row)
+            self._rows.answer = self._needs.request.command_hash, stored
         return answer
 
     def forget_requests(self, *, before_us: int) -> None:
         """Delete the answers of requests older than a time."""
-        self._stage(requests.DELETE_OLD, {"before_us": before_us}, None)
+        self._stage(requests.DELETE_OLD, {"before_us": before_us}, expected=None)
 
     # --- change ---
 
-    def _stage(self, statement: Statement, parameters: Mapping[str, Any], expected: int | None = 1) -> None:
-        self._writes.append(_Write(statement, parameters, expected))
+    def _stage(
+        self,
+        statement: Statement,
+        parameters: Mapping[str, Any],
+        *makes: Key,
+        rests_on: tuple[Key, ...] = (),
+        expected: int | None = 1,
+    ) -> None:
+        self.writes.append(Write(statement, parameters, makes, rests_on, expected))
 
     def add_log(self, log: str) -> None:
         """Begin a log: the project's own, or the instance's."""
         head = Head(log, ProjectState.ACTIVE, 0, "", 0, NO_LEAF, self.now_us)
-        self._heads[log] = self._stored_heads[log] = head
-        self._stage(entries.INSERT_HEAD, {"log": log, **_head_parameters(head)})
+        self._rows.heads[log] = self._loaded_heads[log] = head
+        self._stage(entries.INSERT_HEAD, {"log": log, **head_parameters(head)}, ("log", log))
 
     def put_project(self, project: Project) -> None:
         """Insert a new project (``revision`` 1) or update it with its revision raised by one."""
-        parameters = projects.project_parameters(project)
+        parameters, project_id = projects.project_parameters(project), project.project_id
+        row, labels = ("project", project_id), ("labels", project_id)
         if self._rows.project is None:
-            self._stage(projects.INSERT_PROJECT, parameters)
+            self._stage(projects.INSERT_PROJECT, parameters, row)
         else:
-            key = {"key": project.project_id, "old_revision": project.revision - 1}
-            self._stage(projects.UPDATE_PROJECT, {**parameters, **key})
-            self._stage(projects.DELETE_LABELS, {"project_id": project.project_id}, None)
-        for key_, value in project.labels.items():
-            self._stage(projects.INSERT_LABEL, {"project_id": project.project_id, "key": key_, "value": value})
+            key = {"key": project_id, "old_revision": project.revision - 1}
+            self._stage(projects.UPDATE_PROJECT, {**parameters, **key}, row)
+            self._stage(projects.DELETE_LABELS, {"project_id": project_id}, labels, expected=None)
+        for name, value in project.labels.items():
+            label = {"project_id": project_id, "key": name, "value": value}
+            self._stage(projects.INSERT_LABEL, label, labels, rests_on=(row,))
         self._rows.project = project
 
     def put_member(self, member: Member) -> None:
         """Insert or update a member."""
         parameters = projects.member_parameters(member)
+        row, project = ("member", member.project_id, member.subject), ("project", member.project_id)
         if member.subject in self._rows.members:
             key = {"key_project_id": member.project_id, "key_subject": member.subject}
-            self._stage(projects.UPDATE_MEMBER, {**parameters, **key})
+            self._stage(projects.UPDATE_MEMBER, {**parameters, **key}, row)
         else:
-            self._stage(projects.INSERT_MEMBER, parameters)
+            self._stage(projects.INSERT_MEMBER, parameters, row, rests_on=(project,))
         self._rows.members[member.subject] = member
 
     def remove_member(self, member: Member) -> None:
         """Delete a member."""
-        self._stage(projects.DELETE_MEMBER, {"project_id": member.project_id, "subject": member.subject})
+        key = {"project_id": member.project_id, "subject": member.subject}
+        self._stage(projects.DELETE_MEMBER, key, ("member", member.project_id, member.subject))
         del self._rows.members[member.subject]
+        self._rows.removed_members.append(member.subject)
 
     def put_session(self, session: Session) -> None:
         """Insert a session, or update it if it is still as it was loaded."""
         parameters = sessions.session_parameters(session)
+        row, project = ("session", session.session_id), ("project", session.project_id)
         old = self._rows.sessions.get(session.session_id)
         if old is None:
-            self._stage(sessions.INSERT_SESSION, parameters)
+            self._stage(sessions.INSERT_SESSION, parameters, row, rests_on=(project,))
         else:
             key = {"key": session.session_id, "old_stream_epoch": old.stream_epoch, "old_state": old.state.value}
-            self._stage(sessions.UPDATE_SESSION, {**parameters, **key})
+            self._stage(sessions.UPDATE_SESSION, {**parameters, **key}, row)
+        was_open = old is not None and old.state is not SessionState.CLOSED
+        self._rows.opened_sessions += (session.state is not SessionState.CLOSED) - was_open
         self._rows.sessions[session.session_id] = session
 
     def put_field(self, state: FieldState) -> None:
         """Insert a field, or update it if it is still as it was loaded (fence, grant and version)."""
         project_id = self._needs.project_id
         parameters = fields.field_parameters(project_id, state)
+        row, holder = ("field", project_id, state.name), (("session", state.lock.session_id),) if state.lock else ()
         old = self._rows.fields.get(state.name)
         if old is None:
-            self._stage(fields.INSERT_FIELD, parameters)
+            self._stage(fields.INSERT_FIELD, parameters, row, rests_on=(("project", project_id), *holder))
         else:
             key = {
                 "key_project_id": project_id,
@@ -250,8 +272,9 @@ class UnitOfWork:
                 "old_lock_id": old.lock.lock_id if old.lock else "",
                 "old_version": old.last_changed_version,
             }
-            self._stage(fields.UPDATE_FIELD, {**parameters, **key})
+            self._stage(fields.UPDATE_FIELD, {**parameters, **key}, row, rests_on=holder)
         self._rows.fields[state.name] = state
+        self._rows.changed_fields.add(state.name)
 
     def add_grant(self, lock: Lock, sequence: int) -> None:
         """Record who was given which fencing token, and by which entry."""
@@ -264,18 +287,42 @@ class UnitOfWork:
             "subject": lock.holder.subject,
             "sequence": sequence,
         }
-        self._stage(fields.INSERT_GRANT, row)
+        field = ("field", lock.project_id, lock.field)
+        self._stage(
+            fields.INSERT_GRANT,
+            row,
+            ("grant", lock.project_id, lock.field, lock.fencing_token),
+            rests_on=(field, ("session", lock.session_id)),
+        )
 
     def add_draft(self, draft: Draft, contents: Mapping[str, bytes]) -> None:
         """Insert a version with its changes and new contents (by hash), and move the head to it."""
-        self._stage(drafts.INSERT_DRAFT, drafts.draft_parameters(draft))
+        project_id, version = draft.project_id, draft.version_number
+        row = ("draft", project_id, version)
+        rests_on: tuple[Key, ...] = (("project", project_id), ("session", draft.session_id))
+        self._stage(drafts.INSERT_DRAFT, drafts.draft_parameters(draft), row, ("drafts", project_id), rests_on=rests_on)
         for change in draft.changed_fields:
-            self._stage(drafts.INSERT_CHANGE, drafts.change_parameters(draft, change))
+            self._stage(
+                drafts.INSERT_CHANGE,
+                drafts.change_parameters(draft, change),
+                ("change", project_id, change.field, version),
+                rests_on=(
+                    row,
+                    ("field", project_id, change.field),
+                    ("grant", project_id, change.field, change.fencing_token),
+                ),
+            )
         for sha256, data in contents.items():
-            row = {"project_id": draft.project_id, "sha256": bytes.fromhex(sha256), "data": data}
-            self._stage(drafts.INSERT_CONTENT, row, None)
-        head = self._heads[draft.project_id]
-        self._heads[draft.project_id] = replace(
+            content = {"project_id": project_id, "sha256": bytes.fromhex(sha256), "data": data}
+            self._stage(
+                drafts.INSERT_CONTENT,
+                content,
+                ("content", project_id, sha256),
+                rests_on=(("project", project_id),),
+                expected=None,
+            )
+        head = self._rows.heads[draft.project_id]
+        self._rows.heads[draft.project_id] = replace(
             head, head_version=draft.version_number, current_draft_id=draft.draft_id
         )
 
@@ -285,48 +332,58 @@ class UnitOfWork:
         revision = texts.get(comment.comment_id, 0)
         says_more = old is None or (comment.text != old.text and not comment.delete_time_us)
         texts[comment.comment_id] = revision = revision + says_more
+        row, project = ("comment", comment.project_id, comment.comment_id), ("project", comment.project_id)
         if old is None:
-            self._stage(comments.INSERT_COMMENT, comments.comment_parameters(comment, revision))
+            parameters = comments.comment_parameters(comment, revision)
+            self._stage(comments.INSERT_COMMENT, parameters, row, rests_on=(project,))
+            self._rows.new_comments.append(comment)
         else:
             key = {"key_project_id": comment.project_id, "key_comment_id": comment.comment_id}
             parameters = {**comments.changing_parameters(comment, revision), **key, "old_revision": old.revision}
-            self._stage(comments.UPDATE_COMMENT, parameters)
+            self._stage(comments.UPDATE_COMMENT, parameters, row)
         if says_more:
             text = {"project_id": comment.project_id, "comment_id": comment.comment_id, "text": comment.text}
-            self._stage(comments.INSERT_TEXT, {**text, "revision": revision})
+            self._stage(comments.INSERT_TEXT, {**text, "revision": revision}, (*row, revision), rests_on=(row,))
         self._rows.comments[comment.comment_id] = comment
 
     def put_run(self, run: Run) -> None:
         """Insert a run, or update it if it is still as it was loaded."""
         old = self._rows.runs.get(run.run_id)
+        row = ("run", run.project_id, run.run_id)
         if old is None:
-            self._stage(runs.INSERT_RUN, runs.run_parameters(run))
+            version = ("draft", run.project_id, run.version_number)
+            self._stage(runs.INSERT_RUN, runs.run_parameters(run), row, rests_on=(version,))
         else:
             key = {"key_project_id": run.project_id, "key_run_id": run.run_id, "old_line_count": old.line_count}
-            self._stage(runs.UPDATE_RUN, {**runs.changing_parameters(run), **key})
+            self._stage(runs.UPDATE_RUN, {**runs.changing_parameters(run), **key}, row)
         self._rows.runs[run.run_id] = run
 
     def add_lines(self, lines: RunLines, data: bytes) -> None:
         """Insert lines of a run's console, as they are hashed. ``put_run`` with their count must follow."""
         row = {"project_id": lines.project_id, "run_id": lines.run_id, "first_line": lines.first}
-        self._stage(runs.INSERT_CHUNK, {**row, "line_count": len(lines.lines), "data": data})
+        chunk = {**row, "line_count": len(lines.lines), "data": data}
+        self._stage(runs.INSERT_CHUNK, chunk, ("run", lines.project_id, lines.run_id))
         self._news.append(lines)
 
     def add_freeze(self, freeze: Freeze) -> None:
         """Insert the freeze of the project and make its state FROZEN."""
-        self._stage(releases.INSERT_FREEZE, releases.freeze_parameters(freeze))
-        self._heads[freeze.project_id] = replace(self._heads[freeze.project_id], state=ProjectState.FROZEN)
+        version = ("draft", freeze.project_id, freeze.version_number)
+        parameters = releases.freeze_parameters(freeze)
+        self._stage(releases.INSERT_FREEZE, parameters, ("freeze", freeze.project_id), rests_on=(version,))
+        self._rows.heads[freeze.project_id] = replace(self._rows.heads[freeze.project_id], state=ProjectState.FROZEN)
         self._rows.project = replace(self.project, state=ProjectState.FROZEN)
 
     def copy_content(self, source_id: str, sha256: str) -> None:
         """Give the project content that another one has."""
-        row = {"project_id": self._needs.project_id, "source_id": source_id, "sha256": bytes.fromhex(sha256)}
-        self._stage(drafts.COPY_CONTENT, row, None)
+        project_id = self._needs.project_id
+        row = {"project_id": project_id, "source_id": source_id, "sha256": bytes.fromhex(sha256)}
+        content, project = ("content", project_id, sha256), ("project", project_id)
+        self._stage(drafts.COPY_CONTENT, row, content, rests_on=(project,), expected=None)
 
     def record(self, new: NewEntry, log: str = "") -> int:
         """Append an entry to the project's log, or to ``log``; returns its sequence number."""
         log = log or self._needs.project_id
-        head = self._heads[log]
+        head = self._rows.heads[log]
         entry, sealed = chain(log, new, head.last_sequence + 1, head.tail, self.now_us)
         row = {
             "log": log,
@@ -337,51 +394,21 @@ class UnitOfWork:
             "leaf": entry.leaf,
             "entry": entry.entry_bytes,
         }
-        self._stage(entries.INSERT_ENTRY, row)
+        place = ("entry", log, entry.sequence)
+        self._stage(entries.INSERT_ENTRY, row, place, ("log", log))
         if sealed:
             text = {"log": log, "sequence": entry.sequence, "salt": sealed.salt, "text": sealed.text}
-            self._stage(entries.INSERT_TEXT, text)
-        self._heads[log] = replace(head, last_sequence=entry.sequence, tail=entry.leaf, last_time_us=self.now_us)
+            self._stage(entries.INSERT_TEXT, text, ("text", log, entry.sequence), rests_on=(place,))
+        self._rows.heads[log] = replace(head, last_sequence=entry.sequence, tail=entry.leaf, last_time_us=self.now_us)
         self._news.append(entry)
         return entry.sequence
 
     def discard(self) -> None:
-        """Forget everything staged: the operation was only to be tried."""
-        self._writes.clear()
+        """Forget everything staged: the operation was only to be tried. Read nothing more behind it but the heads."""
+        self.writes.clear()
         self._news.clear()
-        self._heads = dict(self._stored_heads)
-
-    # --- flush ---
-
-    def flush(self, connection: SqliteConnection) -> None:
-        """Write what was staged, in order, the head rows last.
-
-        Raises:
-            RowConflictError: A row was not as it was loaded.
-            sqlite3.Error: A guard or constraint of the database refused.
-        """
-        for write in self._writes:
-            touched = connection.execute(write.statement, write.parameters)
-            if write.expected is not None and touched != write.expected:
-                raise RowConflictError(write.statement.sql)
-        for log in sorted(self._heads):
-            head, stored = self._heads[log], self._stored_heads[log]
-            if head is not stored:
-                key = {"key": log, "old_last_sequence": stored.last_sequence}
-                if connection.execute(entries.UPDATE_HEAD, {**_head_parameters(head), **key}) != 1:
-                    raise RowConflictError(entries.UPDATE_HEAD.sql)
+        self._rows.heads = dict(self._loaded_heads)
 
 
 def _by_id(run: Run) -> str:
     return run.run_id
-
-
-def _head_parameters(head: Head) -> dict[str, Any]:
-    return {
-        "state": head.state.value,
-        "head_version": head.head_version,
-        "current_draft_id": head.current_draft_id,
-        "last_sequence": head.last_sequence,
-        "tail": head.tail,
-        "last_time_us": head.last_time_us,
-    }

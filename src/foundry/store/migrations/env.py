@@ -1,4 +1,4 @@
-"""Alembic's entry point: runs the migrations on the connection that ``Database`` hands over."""
+"""Alembic's entry point: runs the migrations on the connection that whoever migrates hands over, on SQLite or on Postgres."""
 
 from alembic import context
 

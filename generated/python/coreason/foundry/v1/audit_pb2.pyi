@@ -54,6 +54,10 @@ class _SessionCloseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Se
     """The server restarted and the session was not resumed in time."""
     SESSION_CLOSE_REASON_UNARY: _SessionCloseReason.ValueType  # 10
     """It was a single unary call, and that is done."""
+    SESSION_CLOSE_REASON_REPLICA_DEAD: _SessionCloseReason.ValueType  # 11
+    """The server that served it was gone for too long, and the other servers gave it up."""
+    SESSION_CLOSE_REASON_DB_FAILOVER: _SessionCloseReason.ValueType  # 12
+    """The database failed over to a server with another history: whatever was held is void."""
 
 class SessionCloseReason(_SessionCloseReason, metaclass=_SessionCloseReasonEnumTypeWrapper):
     """Why a session ended."""
@@ -80,6 +84,10 @@ SESSION_CLOSE_REASON_SERVER_RESTART: SessionCloseReason.ValueType  # 9
 """The server restarted and the session was not resumed in time."""
 SESSION_CLOSE_REASON_UNARY: SessionCloseReason.ValueType  # 10
 """It was a single unary call, and that is done."""
+SESSION_CLOSE_REASON_REPLICA_DEAD: SessionCloseReason.ValueType  # 11
+"""The server that served it was gone for too long, and the other servers gave it up."""
+SESSION_CLOSE_REASON_DB_FAILOVER: SessionCloseReason.ValueType  # 12
+"""The database failed over to a server with another history: whatever was held is void."""
 Global___SessionCloseReason: _TypeAlias = SessionCloseReason  # noqa: Y015
 
 @_typing.final

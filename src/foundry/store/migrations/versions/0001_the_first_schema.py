@@ -14,16 +14,17 @@ branch_labels = None
 depends_on = None
 
 _INT64 = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
     """Apply."""
     op.create_table(
         "head",
-        sa.Column("log", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("log", _TEXT, nullable=False),
+        sa.Column("state", _TEXT, nullable=False),
         sa.Column("head_version", _INT64, nullable=False),
-        sa.Column("current_draft_id", sa.Text(), nullable=False),
+        sa.Column("current_draft_id", _TEXT, nullable=False),
         sa.Column("last_sequence", _INT64, nullable=False),
         sa.Column("tail", sa.LargeBinary(), nullable=False),
         sa.Column("last_time_us", _INT64, nullable=False),
@@ -34,22 +35,22 @@ def upgrade() -> None:
     )
     op.create_table(
         "instance",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("value", _TEXT, nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_instance")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
     op.create_table(
         "project",
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("name_folded", sa.Text(), nullable=False),
-        sa.Column("description", sa.Text(), nullable=False),
-        sa.Column("labels", sa.Text(), nullable=False),
-        sa.Column("policy", sa.Text(), nullable=False),
-        sa.Column("agent_access", sa.Text(), nullable=False),
-        sa.Column("creator", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("name_folded", _TEXT, nullable=False),
+        sa.Column("description", _TEXT, nullable=False),
+        sa.Column("labels", _TEXT, nullable=False),
+        sa.Column("policy", _TEXT, nullable=False),
+        sa.Column("agent_access", _TEXT, nullable=False),
+        sa.Column("creator", _TEXT, nullable=False),
         sa.Column("create_time_us", _INT64, nullable=False),
         sa.Column("update_time_us", _INT64, nullable=False),
         sa.Column("archive_time_us", _INT64, nullable=False),
@@ -60,9 +61,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "request_record",
-        sa.Column("subject", sa.Text(), nullable=False),
-        sa.Column("rpc", sa.Text(), nullable=False),
-        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("subject", _TEXT, nullable=False),
+        sa.Column("rpc", _TEXT, nullable=False),
+        sa.Column("request_id", _TEXT, nullable=False),
         sa.Column("command_hash", sa.LargeBinary(), nullable=False),
         sa.Column("answer", sa.LargeBinary(), nullable=False),
         sa.Column("create_time_us", _INT64, nullable=False),
@@ -73,7 +74,7 @@ def upgrade() -> None:
     op.create_index("ix_request_record_create_time_us", "request_record", ["create_time_us"], unique=False)
     op.create_table(
         "content",
-        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
         sa.Column("sha256", sa.LargeBinary(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["project_id"], ["project.project_id"], name=op.f("fk_content_project_id")),
@@ -82,10 +83,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "log_entry",
-        sa.Column("log", sa.Text(), nullable=False),
+        sa.Column("log", _TEXT, nullable=False),
         sa.Column("sequence", _INT64, nullable=False),
-        sa.Column("event", sa.Text(), nullable=False),
-        sa.Column("actor_subject", sa.Text(), nullable=False),
+        sa.Column("event", _TEXT, nullable=False),
+        sa.Column("actor_subject", _TEXT, nullable=False),
         sa.Column("prev", sa.LargeBinary(), nullable=False),
         sa.Column("leaf", sa.LargeBinary(), nullable=False),
         sa.Column("entry", sa.LargeBinary(), nullable=False),
@@ -97,10 +98,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "member",
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=False),
-        sa.Column("role", sa.Text(), nullable=False),
-        sa.Column("display_name", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
+        sa.Column("subject", _TEXT, nullable=False),
+        sa.Column("role", _TEXT, nullable=False),
+        sa.Column("display_name", _TEXT, nullable=False),
         sa.Column("add_time_us", _INT64, nullable=False),
         sa.ForeignKeyConstraint(["project_id"], ["project.project_id"], name=op.f("fk_member_project_id")),
         sa.PrimaryKeyConstraint("project_id", "subject", name=op.f("pk_member")),
@@ -110,9 +111,9 @@ def upgrade() -> None:
     op.create_index("ix_member_subject", "member", ["subject", "project_id"], unique=False)
     op.create_table(
         "project_label",
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
+        sa.Column("key", _TEXT, nullable=False),
+        sa.Column("value", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(["project_id"], ["project.project_id"], name=op.f("fk_project_label_project_id")),
         sa.PrimaryKeyConstraint("project_id", "key", name=op.f("pk_project_label")),
         sqlite_strict=True,
@@ -120,22 +121,22 @@ def upgrade() -> None:
     )
     op.create_table(
         "session",
-        sa.Column("session_id", sa.Text(), nullable=False),
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=False),
-        sa.Column("principal", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("session_id", _TEXT, nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
+        sa.Column("subject", _TEXT, nullable=False),
+        sa.Column("principal", _TEXT, nullable=False),
+        sa.Column("state", _TEXT, nullable=False),
         sa.Column("stream_epoch", _INT64, nullable=False),
         sa.Column("resume_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("server_boot_id", sa.Text(), nullable=False),
-        sa.Column("tab_id", sa.Text(), nullable=False),
-        sa.Column("client_name", sa.Text(), nullable=False),
-        sa.Column("client_version", sa.Text(), nullable=False),
+        sa.Column("server_boot_id", _TEXT, nullable=False),
+        sa.Column("tab_id", _TEXT, nullable=False),
+        sa.Column("client_name", _TEXT, nullable=False),
+        sa.Column("client_version", _TEXT, nullable=False),
         sa.Column("grace_ms", _INT64, nullable=False),
         sa.Column("open_time_us", _INT64, nullable=False),
         sa.Column("detach_time_us", _INT64, nullable=False),
         sa.Column("close_time_us", _INT64, nullable=False),
-        sa.Column("close_reason", sa.Text(), nullable=False),
+        sa.Column("close_reason", _TEXT, nullable=False),
         sa.CheckConstraint("state IN ('ATTACHED', 'DETACHED', 'CLOSED')", name=op.f("ck_session_state")),
         sa.ForeignKeyConstraint(["project_id"], ["project.project_id"], name=op.f("fk_session_project_id")),
         sa.PrimaryKeyConstraint("session_id", name=op.f("pk_session")),
@@ -152,17 +153,17 @@ def upgrade() -> None:
     )
     op.create_table(
         "draft",
-        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
         sa.Column("version_number", _INT64, nullable=False),
-        sa.Column("draft_id", sa.Text(), nullable=False),
+        sa.Column("draft_id", _TEXT, nullable=False),
         sa.Column("parent_version", _INT64, nullable=False),
-        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("origin", _TEXT, nullable=False),
         sa.Column("source_version", _INT64, nullable=False),
-        sa.Column("author", sa.Text(), nullable=False),
-        sa.Column("author_subject", sa.Text(), nullable=False),
-        sa.Column("session_id", sa.Text(), nullable=False),
+        sa.Column("author", _TEXT, nullable=False),
+        sa.Column("author_subject", _TEXT, nullable=False),
+        sa.Column("session_id", _TEXT, nullable=False),
         sa.Column("create_time_us", _INT64, nullable=False),
-        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("message", _TEXT, nullable=False),
         sa.Column("content_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("sequence", _INT64, nullable=False),
         sa.CheckConstraint("parent_version = version_number - 1", name=op.f("ck_draft_contiguous")),
@@ -175,22 +176,22 @@ def upgrade() -> None:
     )
     op.create_table(
         "field",
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("media_type", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("kind", _TEXT, nullable=False),
+        sa.Column("media_type", _TEXT, nullable=False),
         sa.Column("sha256", sa.LargeBinary(), nullable=False),
         sa.Column("size", _INT64, nullable=False),
         sa.Column("last_changed_version", _INT64, nullable=False),
-        sa.Column("last_author", sa.Text(), nullable=False),
+        sa.Column("last_author", _TEXT, nullable=False),
         sa.Column("fence", _INT64, nullable=False),
-        sa.Column("lock_id", sa.Text(), nullable=False),
-        sa.Column("session_id", sa.Text(), nullable=True),
-        sa.Column("holder", sa.Text(), nullable=False),
-        sa.Column("holder_subject", sa.Text(), nullable=False),
+        sa.Column("lock_id", _TEXT, nullable=False),
+        sa.Column("session_id", _TEXT, nullable=True),
+        sa.Column("holder", _TEXT, nullable=False),
+        sa.Column("holder_subject", _TEXT, nullable=False),
         sa.Column("acquire_time_us", _INT64, nullable=False),
         sa.Column("expire_time_us", _INT64, nullable=False),
-        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("purpose", _TEXT, nullable=False),
         sa.CheckConstraint("(session_id IS NULL) = (lock_id = '')", name=op.f("ck_field_lock_has_a_session")),
         sa.CheckConstraint("fence >= 0", name=op.f("ck_field_fence")),
         sa.ForeignKeyConstraint(["project_id"], ["project.project_id"], name=op.f("fk_field_project_id")),
@@ -209,7 +210,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "log_text",
-        sa.Column("log", sa.Text(), nullable=False),
+        sa.Column("log", _TEXT, nullable=False),
         sa.Column("sequence", _INT64, nullable=False),
         sa.Column("salt", sa.LargeBinary(), nullable=False),
         sa.Column("text", sa.LargeBinary(), nullable=False),
@@ -222,12 +223,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "lock_grant",
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
+        sa.Column("field", _TEXT, nullable=False),
         sa.Column("fence", _INT64, nullable=False),
-        sa.Column("lock_id", sa.Text(), nullable=False),
-        sa.Column("session_id", sa.Text(), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("lock_id", _TEXT, nullable=False),
+        sa.Column("session_id", _TEXT, nullable=False),
+        sa.Column("subject", _TEXT, nullable=False),
         sa.Column("sequence", _INT64, nullable=False),
         sa.ForeignKeyConstraint(
             ["project_id", "field"], ["field.project_id", "field.name"], name=op.f("fk_lock_grant_project_id_field")
@@ -247,18 +248,18 @@ def upgrade() -> None:
     )
     op.create_table(
         "draft_change",
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
+        sa.Column("field", _TEXT, nullable=False),
         sa.Column("version_number", _INT64, nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("media_type", sa.Text(), nullable=False),
+        sa.Column("kind", _TEXT, nullable=False),
+        sa.Column("media_type", _TEXT, nullable=False),
         sa.Column("before_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("after_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("size", _INT64, nullable=False),
-        sa.Column("lock_id", sa.Text(), nullable=False),
+        sa.Column("lock_id", _TEXT, nullable=False),
         sa.Column("fence", _INT64, nullable=False),
-        sa.Column("session_id", sa.Text(), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("session_id", _TEXT, nullable=False),
+        sa.Column("subject", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["project_id", "field", "fence", "session_id", "subject"],
             [
@@ -280,11 +281,12 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_draft_change_version", "draft_change", ["project_id", "version_number"], unique=False)
-    for sql in _GUARDS:
-        op.execute(sql)
+    if op.get_context().dialect.name == "sqlite":
+        for sql in _GUARDS:
+            op.execute(sql)
 
 
-#: As they were when this revision was made; a later change of a guard is a later revision.
+#: Those of SQLite, as they were when this revision was made; a later change of a guard is a later revision.
 _GUARDS = (
     "CREATE TRIGGER log_entry_no_update BEFORE UPDATE ON log_entry BEGIN SELECT RAISE(ABORT, 'log_entry is append-only'); END",
     "CREATE TRIGGER log_entry_no_delete BEFORE DELETE ON log_entry BEGIN SELECT RAISE(ABORT, 'log_entry is append-only'); END",

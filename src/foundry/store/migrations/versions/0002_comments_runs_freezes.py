@@ -14,36 +14,37 @@ branch_labels = None
 depends_on = None
 
 _INT64 = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
     """Apply."""
-    op.add_column("project", sa.Column("revision_of_project_id", sa.Text(), server_default="", nullable=False))
-    op.add_column("project", sa.Column("revision_of_fingerprint", sa.Text(), server_default="", nullable=False))
+    op.add_column("project", sa.Column("revision_of_project_id", _TEXT, server_default="", nullable=False))
+    op.add_column("project", sa.Column("revision_of_fingerprint", _TEXT, server_default="", nullable=False))
     op.create_table(
         "comment",
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("comment_id", sa.Text(), nullable=False),
-        sa.Column("thread_id", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
+        sa.Column("comment_id", _TEXT, nullable=False),
+        sa.Column("thread_id", _TEXT, nullable=False),
+        sa.Column("kind", _TEXT, nullable=False),
+        sa.Column("state", _TEXT, nullable=False),
         sa.Column("version_number", _INT64, nullable=False),
-        sa.Column("draft_id", sa.Text(), nullable=False),
-        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("draft_id", _TEXT, nullable=False),
+        sa.Column("field", _TEXT, nullable=False),
         sa.Column("start_line", _INT64, nullable=False),
         sa.Column("end_line", _INT64, nullable=False),
-        sa.Column("quote", sa.Text(), nullable=False),
+        sa.Column("quote", _TEXT, nullable=False),
         sa.Column("field_sha256", sa.LargeBinary(), nullable=False),
-        sa.Column("author", sa.Text(), nullable=False),
-        sa.Column("author_subject", sa.Text(), nullable=False),
-        sa.Column("assignee", sa.Text(), nullable=False),
-        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("author", _TEXT, nullable=False),
+        sa.Column("author_subject", _TEXT, nullable=False),
+        sa.Column("assignee", _TEXT, nullable=False),
+        sa.Column("run_id", _TEXT, nullable=False),
         sa.Column("text_revision", _INT64, nullable=False),
         sa.Column("create_time_us", _INT64, nullable=False),
         sa.Column("update_time_us", _INT64, nullable=False),
         sa.Column("edit_time_us", _INT64, nullable=False),
         sa.Column("delete_time_us", _INT64, nullable=False),
-        sa.Column("closer", sa.Text(), nullable=False),
+        sa.Column("closer", _TEXT, nullable=False),
         sa.Column("closed_at_version", _INT64, nullable=False),
         sa.Column("revision", _INT64, nullable=False),
         sa.ForeignKeyConstraint(["project_id"], ["project.project_id"], name=op.f("fk_comment_project_id")),
@@ -54,10 +55,10 @@ def upgrade() -> None:
     op.create_index("ix_comment_thread", "comment", ["project_id", "thread_id", "comment_id"], unique=False)
     op.create_table(
         "comment_text",
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("comment_id", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
+        sa.Column("comment_id", _TEXT, nullable=False),
         sa.Column("revision", _INT64, nullable=False),
-        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("text", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["project_id", "comment_id"],
             ["comment.project_id", "comment.comment_id"],
@@ -69,21 +70,21 @@ def upgrade() -> None:
     )
     op.create_table(
         "run",
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
+        sa.Column("run_id", _TEXT, nullable=False),
         sa.Column("version_number", _INT64, nullable=False),
         sa.Column("content_sha256", sa.LargeBinary(), nullable=False),
-        sa.Column("harness", sa.Text(), nullable=False),
-        sa.Column("labels", sa.Text(), nullable=False),
+        sa.Column("harness", _TEXT, nullable=False),
+        sa.Column("labels", _TEXT, nullable=False),
         sa.Column("attempt", _INT64, nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("starter", sa.Text(), nullable=False),
+        sa.Column("state", _TEXT, nullable=False),
+        sa.Column("starter", _TEXT, nullable=False),
         sa.Column("start_time_us", _INT64, nullable=False),
         sa.Column("finish_time_us", _INT64, nullable=False),
         sa.Column("line_count", _INT64, nullable=False),
         sa.Column("log_bytes", _INT64, nullable=False),
         sa.Column("log_sha256", sa.LargeBinary(), nullable=False),
-        sa.Column("results", sa.Text(), nullable=False),
+        sa.Column("results", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["project_id", "version_number"],
             ["draft.project_id", "draft.version_number"],
@@ -105,8 +106,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "run_log_chunk",
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
+        sa.Column("run_id", _TEXT, nullable=False),
         sa.Column("first_line", _INT64, nullable=False),
         sa.Column("line_count", _INT64, nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
@@ -119,15 +120,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "freeze",
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("freeze_id", sa.Text(), nullable=False),
+        sa.Column("project_id", _TEXT, nullable=False),
+        sa.Column("freeze_id", _TEXT, nullable=False),
         sa.Column("version_number", _INT64, nullable=False),
-        sa.Column("draft_id", sa.Text(), nullable=False),
+        sa.Column("draft_id", _TEXT, nullable=False),
         sa.Column("content_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
-        sa.Column("requester", sa.Text(), nullable=False),
+        sa.Column("requester", _TEXT, nullable=False),
         sa.Column("create_time_us", _INT64, nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("reason", _TEXT, nullable=False),
         sa.Column("log_sequence", _INT64, nullable=False),
         sa.Column("log_leaf", sa.LargeBinary(), nullable=False),
         sa.Column("sequence", _INT64, nullable=False),
@@ -141,11 +142,12 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
-    for sql in _GUARDS:
-        op.execute(sql)
+    if op.get_context().dialect.name == "sqlite":
+        for sql in _GUARDS:
+            op.execute(sql)
 
 
-#: As they were when this revision was made; a later change of a guard is a later revision.
+#: Those of SQLite, as they were when this revision was made; a later change of a guard is a later revision.
 _GUARDS = (
     "CREATE TRIGGER comment_text_no_update BEFORE UPDATE ON comment_text BEGIN SELECT RAISE(ABORT, 'comment_text is append-only'); END",
     "CREATE TRIGGER comment_text_no_delete BEFORE DELETE ON comment_text BEGIN SELECT RAISE(ABORT, 'comment_text is append-only'); END",

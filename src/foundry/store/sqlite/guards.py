@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from foundry.store.sqlite import SqliteConnection
+    from foundry.store.sqlite.connection import SqliteConnection
 
 _APPEND_ONLY = (
     "log_entry",

@@ -1,0 +1,14 @@
+-- Shows sessions, or renews them. KEYS: project. ARGV: replica_id, px_ms, 'put' or 'renew', then pairs of session_id and
+-- JSON without its expires_at. A renewal leaves a session alone that another replica shows by now: it moved there.
+local now = now_ms()
+make_room(KEYS[1])
+for at = 4, #ARGV, 2 do
+  local current = ARGV[3] == 'renew' and living(redis.call('HGET', KEYS[1], ARGV[at]), now)
+  if not current or current.replica_id == ARGV[1] then
+    -- Joined as text: numbers of more than 14 digits do not survive being read and written here.
+    local expires_at = string.format('{"expires_at":%.0f,', now + tonumber(ARGV[2]))
+    redis.call('HSET', KEYS[1], ARGV[at], expires_at .. string.sub(ARGV[at + 1], 2))
+  end
+end
+redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[2])))
+return 1

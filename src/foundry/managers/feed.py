@@ -1,0 +1,207 @@
+"""The feed: what was committed, here or by another server process, for whoever follows it in this one.
+
+What this process commits it tells at once. Of what others commit the bus only rings, and what it was is read from the
+store: nobody is told what the store does not hold. A ring may be lost, so once a second the feed looks by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from foundry.domain.entry import Entry
+from foundry.domain.errors import Unavailable
+from foundry.domain.events import LogGrew, RunGrew
+from foundry.domain.run import RunLines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from foundry.coordination.ports import EventBus
+    from foundry.domain.events import Committed, News, Ring
+    from foundry.store.entries import EntryRepository
+    from foundry.store.runs import RunRepository
+
+_log = structlog.get_logger(__name__)
+
+#: How long a lost ring can go unnoticed, seconds.
+RECONCILE_S = 1.0
+_READ_AT_ONCE = 500
+
+
+@dataclass
+class _Tail:
+    """How far a watched log was told.
+
+    Attributes:
+        last: Sequence number of the newest entry that was told, None until it is known where to begin.
+        known: Sequence number of the newest entry heard of.
+        lines: By run, how many lines of its console were told of.
+    """
+
+    watchers: int = 0
+    last: int | None = None
+    known: int = 0
+    reading: asyncio.Task[None] | None = None
+    lines: dict[str, int] = field(default_factory=dict)
+
+
+class Feed:
+    """Tells receivers what was committed, the entries of a watched log in order and without gaps.
+
+    Args:
+        shared: Other processes may write to the store. If not, this one knows of everything by itself.
+    """
+
+    def __init__(self, bus: EventBus, entries: EntryRepository, runs: RunRepository, *, shared: bool) -> None:
+        self._bus = bus
+        self._entries = entries
+        self._runs = runs
+        self._shared = shared
+        self._receivers: list[Callable[[News], None]] = []
+        self._tails: dict[str, _Tail] = {}
+        bus.subscribe(self._rung)
+
+    # --- who follows ---
+
+    def subscribe(self, receiver: Callable[[News], None]) -> None:
+        """Call ``receiver`` on the event loop with each of the news from now on."""
+        self._receivers.append(receiver)
+
+    async def watch(self, project_id: str) -> None:
+        """Follow what other processes do in a project, from the entry on that is the newest now. Pair with ``unwatch``.
+
+        Raises:
+            Unavailable: The store cannot be read; nothing is watched then.
+        """
+        if not self._shared:
+            return
+        tail = self._tails.setdefault(project_id, _Tail())
+        tail.watchers += 1
+        try:
+            while tail.last is None:
+                last = await self._entries.last_sequence(project_id)
+                if tail.last is None:
+                    tail.last = last
+            if tail.known > tail.last:
+                self._read_on(project_id, tail)
+        except BaseException:
+            self.unwatch(project_id)
+            raise
+
+    def unwatch(self, project_id: str) -> None:
+        """Follow a project no longer, unless somebody else does."""
+        tail = self._tails.get(project_id)
+        if tail is None:
+            return
+        tail.watchers -= 1
+        if not tail.watchers:
+            del self._tails[project_id]
+            if tail.reading:
+                tail.reading.cancel()
+
+    # --- what comes in ---
+
+    def publish(self, news: Sequence[Committed]) -> None:
+        """Spread what one commit of this process brought forth, in its order."""
+        for item in news:
+            if isinstance(item, RunLines):
+                if tail := self._tails.get(item.project_id):
+                    tail.lines[item.run_id] = item.first + len(item.lines) - 1
+                self._tell(item)
+            else:
+                self._own_entry(item)
+        if self._shared:
+            self._bus.ring([_ring(item) for item in news])
+
+    def _own_entry(self, entry: Entry) -> None:
+        tail = self._tails.get(entry.log)
+        if tail is None:
+            self._tell(entry)
+        elif tail.last is not None and not tail.reading and entry.sequence == tail.last + 1:
+            tail.last = tail.known = entry.sequence
+            self._tell(entry)
+        else:
+            self._heard(entry.log, entry.sequence)
+
+    def _rung(self, ring: Ring) -> None:
+        if isinstance(ring, LogGrew):
+            self._heard(ring.log, ring.sequence)
+        elif isinstance(ring, RunGrew):
+            self._grew(ring)
+
+    def _heard(self, log: str, sequence: int) -> None:
+        """There are entries up to this one: read those that were not told yet."""
+        tail = self._tails.get(log)
+        if tail is None:
+            return
+        tail.known = max(tail.known, sequence)
+        if tail.last is not None and tail.known > tail.last:
+            self._read_on(log, tail)
+
+    def _grew(self, ring: RunGrew) -> None:
+        tail = self._tails.get(ring.project_id)
+        if tail and ring.line_count > tail.lines.get(ring.run_id, 0):
+            tail.lines[ring.run_id] = ring.line_count
+            self._tell(ring)
+
+    def _read_on(self, log: str, tail: _Tail) -> None:
+        if tail.reading is None:
+            tail.reading = asyncio.create_task(self._read(log, tail))
+
+    async def _read(self, log: str, tail: _Tail) -> None:
+        try:
+            while tail.last is not None and tail.known > tail.last:
+                entries = await self._entries.after(log, tail.last, _READ_AT_ONCE)
+                for entry in entries:
+                    tail.last = entry.sequence
+                    self._tell(entry)
+                if not entries:  # heard of before it can be seen: the next look finds it
+                    return
+        except Unavailable:
+            _log.warning("feed_postponed", log=log)
+        finally:
+            tail.reading = None
+
+    def _tell(self, news: News) -> None:
+        for receiver in self._receivers:
+            try:
+                receiver(news)
+            except Exception:  # noqa: BLE001 - one receiver must not starve the others
+                _log.exception("receiver_failed", kind=type(news).__name__)
+
+    # --- the server ---
+
+    async def run(self) -> None:
+        """Look once a second for what no ring told of; for as long as the server runs."""
+        while self._shared:
+            await asyncio.sleep(RECONCILE_S)
+            with contextlib.suppress(Unavailable):
+                await self.reconcile()
+
+    async def reconcile(self) -> None:
+        """Compare what was told of the watched projects with the store."""
+        watched = list(self._tails)
+        if not watched:
+            return
+        for log, sequence in await self._entries.last_sequences(watched):
+            self._heard(log, sequence)
+        for project_id, run_id, line_count in await self._runs.line_counts(watched):
+            self._grew(RunGrew(project_id, run_id, line_count))
+
+    async def begin_anew(self) -> None:
+        """The history of the logs changed: go on from where they end now."""
+        for log, sequence in await self._entries.last_sequences(list(self._tails)):
+            tail = self._tails.get(log)
+            if tail:
+                tail.last = tail.known = sequence
+
+
+def _ring(item: Committed) -> Ring:
+    if isinstance(item, RunLines):
+        return RunGrew(item.project_id, item.run_id, item.first + len(item.lines) - 1)
+    return LogGrew(item.log, item.sequence)

@@ -1,0 +1,150 @@
+"""Server processes that share a store, and what they know of each other.
+
+Every process raises its own counter in the store, on the event loop it vouches for: a hung loop must not keep its
+sessions alive. Whoever sees a counter stand still for long enough, by its own monotonic clock, gives that process up
+with a compare-and-set, and its sessions are closed. A process that finds itself given up stops at once. No wall clock
+is compared, and while the store is away nobody counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from foundry.domain.errors import GoingAway, Unavailable
+from foundry.domain.session import CloseReason
+from foundry.metrics import REPLICA_RENEWED
+from foundry.store.replicas import ReplicaRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from foundry.clock import Clock
+    from foundry.managers.feed import Feed
+    from foundry.managers.hub import SessionHub
+    from foundry.managers.sessions import SessionManager
+    from foundry.settings import Liveness
+    from foundry.store.database import SharedDatabase
+
+_log = structlog.get_logger(__name__)
+
+_POLL_S = 1.0
+
+
+class FencedError(Exception):
+    """The other processes gave this one up: it was silent for too long, and its sessions are closed."""
+
+
+class Replicas:
+    """This process among the others.
+
+    Args:
+        boot_id: Id of this process.
+    """
+
+    def __init__(
+        self,
+        database: SharedDatabase,
+        sessions: SessionManager,
+        hub: SessionHub,
+        feed: Feed,
+        *,
+        clock: Clock,
+        liveness: Liveness,
+        boot_id: str,
+    ) -> None:
+        self._database = database
+        self._store = ReplicaRepository(database)
+        self._sessions = sessions
+        self._hub = hub
+        self._feed = feed
+        self._clock = clock
+        self._liveness = liveness
+        self._boot_id = boot_id
+        self._on_health: Callable[[bool], None] = lambda _: None
+        self._renewed_s = clock.monotonic_s()
+        self._healthy = True
+        #: Of each other process its counter, and when it was first seen to have this value.
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def report(self, on_health: Callable[[bool], None]) -> None:
+        """Tell ``on_health`` whether the store can be reached: False after three seconds without a renewal."""
+        self._on_health = on_health
+
+    async def join(self, address: str) -> None:
+        """Make this process known. Before it, no session can be opened here.
+
+        Args:
+            address: Where it serves, for people who look.
+        """
+        await self._store.join(self._boot_id, self._clock.now_us(), address)
+        self._renewed_s = self._clock.monotonic_s()
+
+    async def run(self) -> None:
+        """Renew, observe, and close what the dead left behind; for as long as the server runs.
+
+        Raises:
+            FencedError: This process was given up.
+        """
+        next_renewal_s = self._clock.monotonic_s()
+        while True:
+            now_s = self._clock.monotonic_s()
+            try:
+                if now_s >= next_renewal_s or not self._healthy:
+                    await self._renew()
+                    next_renewal_s = now_s + self._liveness.replica_renewal_s
+                await self._observe()
+                await self._reap()
+            except Unavailable:
+                _log.warning("replica_renewal_postponed")
+            self._judge()
+            await asyncio.sleep(_POLL_S)
+
+    async def _renew(self) -> None:
+        before_s = self._clock.monotonic_s()
+        if await self._database.failed_over():
+            await self._begin_anew()
+        if not await self._store.renew(self._boot_id):
+            _log.error("replica_fenced", replica_id=self._boot_id)
+            raise FencedError("the other servers gave this one up")
+        if before_s - self._renewed_s > self._liveness.replica_silence_s:
+            # The store was away, for everybody perhaps: the others have not been silent, they were not heard.
+            self._seen.clear()
+        self._renewed_s = self._clock.monotonic_s()
+        REPLICA_RENEWED.set_to_current_time()
+
+    async def _begin_anew(self) -> None:
+        """The store has another history: the last commits of the old one may be lost, so whatever was held is void."""
+        closed = await self._sessions.close_all(CloseReason.DB_FAILOVER)
+        _log.warning("sessions_closed_by_failover", count=closed, epoch=self._database.epoch)
+        await self._feed.begin_anew()
+        self._hub.end_all(GoingAway(1.0))
+
+    async def _observe(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s - self._renewed_s > 2 * self._liveness.replica_renewal_s:
+            self._seen.clear()  # one's own silence says nothing about the others
+            return
+        counters = {name: count for name, count in await self._store.live() if name != self._boot_id}
+        self._seen = {
+            name: self._seen[name] if name in self._seen and self._seen[name][0] == count else (count, now_s)
+            for name, count in counters.items()
+        }
+        for name, (count, since_s) in self._seen.items():
+            if now_s - since_s >= self._liveness.replica_silence_s and await self._store.fence(name, count):
+                _log.warning("replica_given_up", replica_id=name)
+
+    async def _reap(self) -> None:
+        """Close sessions by state, not by event: whatever was missed is found by the next look."""
+        while orphans := await self._sessions.orphans():
+            reaped = await asyncio.gather(*(self._sessions.close(one, CloseReason.REPLICA_DEAD) for one in orphans))
+            _log.info("sessions_reaped", count=sum(reaped))
+
+    def _judge(self) -> None:
+        silent_s = self._clock.monotonic_s() - self._renewed_s
+        healthy = silent_s <= self._liveness.replica_renewal_s + 3.0
+        if healthy != self._healthy:
+            self._healthy = healthy
+            self._on_health(healthy)

@@ -1,0 +1,16 @@
+"""What operators watch, in the format of Prometheus. Made once a process; everybody who measures imports from here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+REDIS_UP: Final = Gauge("foundry_redis_up", "1 while Redis answers, 0 while coordination goes on without it.")
+REDIS_ERRORS: Final = Counter("foundry_redis_errors", "Calls to Redis that failed or took too long.")
+MIRROR_HEALED: Final = Counter(
+    "foundry_lock_mirror_healed", "Entries of the lock mirror that were wrong or unreadable and were put right."
+)
+REPLICA_RENEWED: Final = Gauge(
+    "foundry_replica_renewed_seconds", "When this process last told the others that it lives, seconds since 1970."
+)

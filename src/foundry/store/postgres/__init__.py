@@ -1,0 +1,1 @@
+"""The shared store: Postgres, for several servers at once."""

@@ -1,0 +1,61 @@
+"""Server processes that share a store: rows, statements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, insert, select, update
+
+from foundry.store import tables as t
+from foundry.store.statement import Statement
+
+if TYPE_CHECKING:
+    from foundry.store.database import SharedDatabase
+
+LIVE_STATE, FENCED_STATE = "LIVE", "FENCED"
+_live = t.replica.c.state == LIVE_STATE
+
+#: A process that may serve sessions; it stays so until the transaction ends.
+LIVE = Statement(
+    select(t.replica.c.replica_id)
+    .where(t.replica.c.replica_id == bindparam("replica_id"), _live)
+    .with_for_update(read=True)
+)
+ALL_LIVE = Statement(select(t.replica.c.replica_id, t.replica.c.renew_count).where(_live))
+INSERT_REPLICA = Statement(insert(t.replica))
+#: Touches no row when the process was fenced: it must stop.
+RENEW = Statement(
+    update(t.replica)
+    .where(t.replica.c.replica_id == bindparam("key"), _live)
+    .values(renew_count=t.replica.c.renew_count + 1)
+)
+#: Compare and set on the counter: of several observers one wins, and none against a process that lives after all.
+FENCE = Statement(
+    update(t.replica)
+    .where(t.replica.c.replica_id == bindparam("key"), t.replica.c.renew_count == bindparam("seen"), _live)
+    .values(state=FENCED_STATE)
+)
+
+
+class ReplicaRepository:
+    """The counters of the processes, each change in a transaction of its own, beside the lane."""
+
+    def __init__(self, database: SharedDatabase) -> None:
+        self._database = database
+
+    async def join(self, replica_id: str, now_us: int, address: str) -> None:
+        """Add a live process."""
+        row = {"replica_id": replica_id, "state": LIVE_STATE, "renew_count": 0, "start_time_us": now_us}
+        await self._database.write(INSERT_REPLICA, {**row, "address": address})
+
+    async def renew(self, replica_id: str) -> bool:
+        """Raise a counter; False when the process was fenced."""
+        return await self._database.write(RENEW, {"key": replica_id}) == 1
+
+    async def live(self) -> list[tuple[str, int]]:
+        """Live processes with their counters."""
+        return [(row[0], row[1]) for row in await self._database.rows(ALL_LIVE, {})]
+
+    async def fence(self, replica_id: str, seen: int) -> bool:
+        """Give a process up unless its counter moved; True for the one caller who did."""
+        return await self._database.write(FENCE, {"key": replica_id, "seen": seen}) == 1

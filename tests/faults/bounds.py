@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -50,14 +51,15 @@ class Calm:
 
 
 class Times:
-    """When entries became known outside of the server, by the clock of the recordings, nanoseconds.
+    """When entries were committed, by the clock of the recordings, nanoseconds: not before this, and seldom later.
 
-    That is when the first client received them; an entry that nobody received is placed by its own time, which holds as
-    long as no wall clock was stepped.
+    An entry says so itself, by the wall clock of the database. Where that was stepped, the first client that received
+    the entry has to do, though there may have been nobody to receive it for a while.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, *, steady: bool) -> None:
         self._offset_ns = history.wall_offset_ns
+        self._steady = steady
         self._received: dict[int, float] = {}
         for notes in history.notes.values():
             for note in notes:
@@ -66,8 +68,9 @@ class Times:
                     self._received[sequence] = min(note.ns, self._received.get(sequence, note.ns))
 
     def of(self, entry: Entry) -> float:
-        """When an entry was known."""
-        return self._received.get(entry.sequence, float(entry.time_us * 1_000 - self._offset_ns))
+        """When an entry was committed."""
+        said, received = float(entry.time_us * 1_000 - self._offset_ns), self._received.get(entry.sequence, inf)
+        return min(said, received) if self._steady or received == inf else received
 
 
 def check_departures(
@@ -78,14 +81,16 @@ def check_departures(
     *,
     departures: Iterable[Departure] = (),
     outages: Sequence[tuple[float, float]] = (),
+    steady: bool = True,
 ) -> None:
     """I8: no lock outlives its session by more than its bound. Sessions that were resumed in between do not count.
 
     Args:
         departures: Beside those that the recordings tell of: ``leave``.
         outages: Times at which the database was away, from and to, nanoseconds; they prolong the bounds.
+        steady: Whether no wall clock was stepped.
     """
-    times = Times(history)
+    times = Times(history, steady=steady)
     left = [Departure(it.session_id, "leave", it.call_ns) for it in history.operations if it.kind == "leave" and it.ok]
     resumed = [entry for entry in entries if entry.event == "session_resumed"]
     for departure in [*left, *departures]:
@@ -139,13 +144,15 @@ def check_quiet(
             report.add("I7", f"the row of {row['name']} shows {row['session_id']}, which has no live stream", dict(row))
 
 
-def check_calm(history: History, entries: Iterable[Entry], report: Report, *, calms: Iterable[Calm] = ()) -> None:
+def check_calm(
+    history: History, entries: Iterable[Entry], report: Report, *, calms: Iterable[Calm] = (), steady: bool = True
+) -> None:
     """I14: a live, reachable client loses no lock during a fault that it is not party to.
 
     Where nobody says which clients those are, one thing still gives it away: a session that is told on its own stream
     that its stream is gone.
     """
-    times = Times(history)
+    times = Times(history, steady=steady)
     lost = [entry for entry in entries if _lost(entry) in _INVOLUNTARY]
     for calm in calms:
         report.counts["calm sessions"] += len(calm.session_ids)

@@ -47,6 +47,7 @@ class Circumstances:
         departures: Sessions that went otherwise than by leaving.
         calms: Sessions that were not party to a fault.
         outages: When the database was away, from and to, nanoseconds by the clock of the recordings.
+        steady: Whether no wall clock was stepped; entries tell when they were committed by that of the database.
     """
 
     tables: Tables | None = None
@@ -56,6 +57,7 @@ class Circumstances:
     departures: Sequence[Departure] = ()
     calms: Sequence[Calm] = ()
     outages: Sequence[tuple[float, float]] = ()
+    steady: bool = True
 
 
 def check(history: History, entries: Sequence[Entry], known: Circumstances | None = None) -> Report:
@@ -75,8 +77,10 @@ def check(history: History, entries: Sequence[Entry], known: Circumstances | Non
     check_saves(history, entries, report)
     check_acknowledgements(history, state, report)
     check_broadcast(history, entries, report, complete=known.complete)
-    check_departures(history, entries, state, report, departures=known.departures, outages=known.outages)
-    check_calm(history, entries, report, calms=known.calms)
+    check_departures(
+        history, entries, state, report, departures=known.departures, outages=known.outages, steady=known.steady
+    )
+    check_calm(history, entries, report, calms=known.calms, steady=known.steady)
     if known.live_sessions is not None:
         rows = known.tables.fields if known.tables else ()
         check_quiet(state, report, live_sessions=known.live_sessions, rows=rows)

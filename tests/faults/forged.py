@@ -1,10 +1,12 @@
-"""Logs made by hand: entries that are canonical and chained as the server's, whatever they tell."""
+"""Logs and histories made by hand: well-formed and chained as the real ones, whatever they tell."""
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.entries import canonical_bytes, parse_entry
+from tests.faults.history import History, Note, Operation
 
 if TYPE_CHECKING:
     from tests.faults.entries import Entry
@@ -87,3 +89,86 @@ class Log:
 
 def _lock(field: str, fence: int, session_id: str) -> dict[str, Any]:
     return {"lock_id": f"{field}/{fence}", "field": field, "session_id": session_id, "fencing_token": fence}
+
+
+def operation(
+    kind: str,
+    begin: float,
+    end: float | None,
+    session_id: str = "",
+    *,
+    process: str = "c",
+    reason: str = "",
+    **named: Any,
+) -> Operation:
+    """An operation of a hand-made history.
+
+    Args:
+        end: When it returned; None for one whose outcome is not known.
+        reason: Of a refusal; empty for one that was acknowledged.
+        named: Its arguments; of these ``granted``, ``version`` and ``metadata`` are what it was told.
+    """
+    told = {"granted": "fence", "version": "version", "metadata": "metadata", "held_by": "session_id"}
+    return Operation(
+        process=process,
+        number=int(begin),
+        kind=kind,
+        session_id=session_id,
+        call_ns=begin,
+        return_ns=inf if end is None else end,
+        outcome="unknown" if end is None else "refused" if reason else "ok",
+        args={name: value for name, value in named.items() if name not in told},
+        result={told[name]: value for name, value in named.items() if name in told},
+        reason=reason,
+    )
+
+
+def note(kind: str, ns: float, session_id: str = "", *, process: str = "c", **data: Any) -> Note:
+    """A note of a hand-made history."""
+    return Note(process, kind, session_id, ns, data)
+
+
+def heard(log: Log, *, process: str = "c", session_id: str = "s1", since: int = 0, ns: float = 0) -> list[Note]:
+    """What a client notes that comes in at a snapshot of an empty log, and hears the rest."""
+    notes = [
+        note("opened", ns, session_id, process=process, attachment="ATTACHMENT_SNAPSHOT"),
+        note("snapshot", ns, session_id, process=process, locks={}),
+        note("caught_up", ns, session_id, process=process, epoch=1, sequence=since),
+    ]
+    for entry in log.entries[since:]:
+        place = {"epoch": 1, "sequence": entry.sequence, "leaf": entry.leaf}
+        notes.append(note("entry", ns + entry.sequence, session_id, process=process, **place))
+    return notes
+
+
+def history_of(*parts: Operation | Note, lost: dict[str, float] | None = None) -> History:
+    """A history of operations and notes; the notes of each process in the order in which they are given."""
+    notes: dict[str, list[Note]] = {}
+    for it in parts:
+        if isinstance(it, Note):
+            notes.setdefault(it.process, []).append(it)
+    operations = sorted((it for it in parts if isinstance(it, Operation)), key=lambda it: it.call_ns)
+    return History(operations, notes, lost or {})
+
+
+def log_of_one_save(request_id: str = "r") -> Log:
+    """A session takes a field, saves it once and so gives it back: four entries."""
+    log = Log()
+    log.opened("a")
+    log.acquired("f", 1, "a")
+    log.saved(1, "f", 1, "a", request_id=request_id)
+    log.released("f", 1, "a", "SAVE")
+    return log
+
+
+def held_until(us: int | None, *, resumed_us: int | None = None) -> Log:
+    """A session holds a field until its stream is gone at that time, microseconds; None for ever."""
+    log = Log()
+    log.opened("a", us=1)
+    log.acquired("f", 1, "a", us=2)
+    if resumed_us:
+        log.resumed("a", us=resumed_us)
+    if us is not None:
+        log.released("f", 1, "a", "STREAM_GONE", us=us)
+        log.closed("a", "STREAM_GONE", us=us)
+    return log

@@ -209,9 +209,9 @@ def explain(events: Sequence[Event], *, steps_max: int = STEPS_MAX) -> Verdict:
 class _Search:
     """Depth first, with a stack of its own: histories are longer than Python recurses.
 
-    What keeps it short: a proof that fits comes at once, since it changes nothing and only gets in the way later; fences
-    never fall, so a state past the fence of an event to come is a dead end; and of two ways to the same state with the
-    same certain events, the one that used up a part of the other's uncertain ones leaves all that the other leaves.
+    What keeps it short: a proof that fits comes at once, since it changes nothing and only gets in the way later;
+    fences never fall, so a state past the fence of an event to come is a dead end; and of two ways to the same state
+    with the same certain events, the one that used up a part of the other's uncertain ones leaves all that it leaves.
     """
 
     def __init__(self, events: Sequence[Event], certain: int, steps_max: int) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from tests.faults.recorder import now_ns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from redis.asyncio import Redis
 
     from tests.faults.report import Report
 
@@ -43,28 +45,13 @@ class Sample:
     after: tuple[int, str]
 
 
-class Keys(Protocol):
-    """What is used of a client of Redis."""
-
-    def scan_iter(self, match: str) -> AsyncIterator[bytes]:
-        """Names of the keys that match."""
-        ...
-
-    async def get(self, name: bytes) -> bytes | None:
-        """The value of a key."""
-        ...
-
-    async def pttl(self, name: bytes) -> int:
-        """Milliseconds left to a key."""
-        ...
-
-
 async def take_samples(
-    redis: Keys, query: Callable[[str], Awaitable[Sequence[Mapping[str, Any]]]], project_id: str
+    redis: Redis, query: Callable[[str], Awaitable[Sequence[Mapping[str, Any]]]], project_id: str
 ) -> list[Sample]:
     """Sample every lock key of a project, between two readings of its rows.
 
     Args:
+        redis: A client that gives bytes.
         query: Runs a statement and returns its rows by column name.
     """
     prefix = f"lock:project:{project_id}:field:"

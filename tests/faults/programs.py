@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +29,11 @@ class _Program(Child):
         await asyncio.wait({self._listening})
         if self.process.stdin and not self.process.stdin.is_closing():
             self.process.stdin.close()
+
+    async def tell(self, **fields: object) -> None:
+        """Send a JSON line. Whether the program is still there shows in its answer, with its last words."""
+        with contextlib.suppress(RuntimeError, ConnectionError):
+            await super().tell(**fields)
 
     async def do(self, command: str, **details: object) -> dict[str, Any]:
         """Have it do something, and wait for its answer."""

@@ -47,7 +47,6 @@ class Service:
 
     Attributes:
         did: Whether the defect has happened.
-        lost_release: Field and token of the release that was lost.
     """
 
     defect: Defect | None
@@ -57,7 +56,6 @@ class Service:
     done: dict[str, Answer] = field(default_factory=dict)
     versions: int = 0
     did: bool = False
-    lost_release: tuple[str, int] | None = None
 
     def _errs(self, defect: Defect) -> bool:
         errs = defect is self.defect and not self.did
@@ -104,9 +102,7 @@ class Service:
         row = self.rows.setdefault(name, _Row())
         if refusal := self._refusal(session_id, row, fence):
             return refusal
-        if self._errs(Defect.LOST_RELEASE):
-            self.lost_release = name, fence
-        else:
+        if not self._errs(Defect.LOST_RELEASE):
             self._free(name, row, "CANCEL")
         return "ok", "", {}
 
@@ -164,6 +160,7 @@ class World:
         self._ids = count(1)
         self._todo: list[tuple[float, int, Callable[[], None]]] = []
         self._now = 0.0
+        self._failed = 0
         self._clients = [_Client(f"c{number}") for number in range(clients)]
         self.service = Service(defect)
         self.operations: list[Operation] = []
@@ -190,8 +187,9 @@ class World:
     @property
     def observable(self) -> bool:
         """Whether the defect has happened, and any client was told something that is not so."""
-        told = {(it.field, it.fence) for it in self.operations if it.ok and it.kind == "release"}
-        return self.service.did and (self.service.lost_release is None or self.service.lost_release in told)
+        if self.service.defect is not Defect.LOST_RELEASE:
+            return self.service.did
+        return any(it.ok and it.number == self._failed for it in self.operations)
 
     def _listen(self, client: _Client) -> None:
         """Tell a client that has a stream of what was committed."""
@@ -225,7 +223,10 @@ class World:
                 then(it)
 
         def happen() -> None:
+            did = self.service.did
             outcome, reason, result = effect()
+            if self.service.did and not did:
+                self._failed = number
             if fate < 0.92:
                 self._at(self._now + self._chance.random() * 5, lambda: back(outcome, reason, result))
 

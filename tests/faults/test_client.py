@@ -7,17 +7,21 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+from tests.faults.bounds import Departure
 from tests.faults.checker import Circumstances, check
 from tests.faults.entries import parse_entry
 from tests.faults.history import read_history
 from tests.faults.programs import RecordedClient
+from tests.faults.recorder import now_ns
 from tests.faults.tables import Tables, read_tables
 from tests.stories.log_replay import read_log
-from tests.support import RunningServer, project_with
+from tests.support import PATIENCE_S, RunningServer, project_with
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from foundry.client import Session
 
 NAMES = ("ann", "ben", "cas")
 
@@ -63,4 +67,62 @@ async def test_a_run_without_faults_breaks_no_invariant(server: RunningServer, t
     seen = {what for count in counts for what in count}
     assert seen >= {"acquire ok", "acquire refused", "save ok", "once ok", "stale refused", "release ok", "leave ok"}
     report.demand(operations=100, grants=20, versions=10, events=200, departures=3, rows=50)
+    assert not report.violations, report.summary()
+
+
+async def entries_by(subject: str, wanted: int, session: Session) -> None:
+    """Wait until somebody has made so many entries more."""
+    async with asyncio.timeout(PATIENCE_S):
+        async for event in session.events():
+            wanted -= event.HasField("entry") and event.entry.actor.subject == subject
+            if wanted <= 0:
+                return
+
+
+async def test_a_killed_program_leaves_a_history_that_checks_out(server: RunningServer, tmp_path: Path) -> None:
+    """SIGKILL in the middle of its plan: what was under way is unknown, and its locks went to the other one."""
+    async with server.connect("ann") as owner:
+        project_id = await project_with(owner, "ben")
+        more = {"fields": ("notes",), "operations": 1_000_000, "pause_s": 0.005}
+        victim = RecordedClient(tmp_path / "ann.jsonl", **plan(server, "ann", project_id, 1, **more))
+        other = RecordedClient(tmp_path / "ben.jsonl", **plan(server, "ben", project_id, 2, **more))
+        async with victim, other, owner.session(project_id) as session:
+            await entries_by("ann", 20, session)
+            killed_ns = now_ns()
+            await victim.kill()
+            await entries_by("ben", 20, session)
+            await other.stop()
+        entries = [parse_entry(entry.entry_bytes) for entry in await read_log(owner, project_id)]
+    history = read_history([victim.record, other.record])
+    assert history.lost.keys() == {"ann"}
+    last = [it.session_id for it in history.notes["ann"] if it.kind == "opened"][-1]
+    departure = Departure(last, "stream end", killed_ns)
+    report = check(history, entries, Circumstances(departures=[departure], live_sessions=()))
+    assert not report.violations, report.summary()
+    report.demand(operations=10, departures=1)
+
+
+async def test_a_client_does_what_it_is_told(server: RunningServer, tmp_path: Path) -> None:
+    """By stream and by call, and it says how each operation ended."""
+    async with server.connect("ann") as owner:
+        project_id = await project_with(owner)
+        setting = {**plan(server, "ann", project_id, 0), "seed": None}
+        async with RecordedClient(tmp_path / "ann.jsonl", **setting) as client:
+            for way in ("stream", "call"):
+                assert (await client.do("acquire", field="notes", way=way))["outcome"] == "ok"
+                assert (await client.do("touch", field="notes", way=way))["outcome"] == "ok"
+                assert (await client.do("save", field="notes", way=way, text=way, keep=True))["outcome"] == "ok"
+                assert (await client.do("release", field="notes", way=way))["outcome"] == "ok"
+                told = await client.do("stale", field="notes", text="too late")
+                assert (told["outcome"], told["reason"]) == ("refused", "LOCK_LOST")
+            await client.do("acquire", field="notes", way="call")
+            assert (await client.do("break", field="notes"))["outcome"] == "ok"
+            assert (await client.do("release", field="notes", way="call"))["reason"] == "LOCK_LOST"
+            assert (await client.do("leave"))["outcome"] == "ok"
+            told = await client.do("stale", field="notes", text="too late")
+            assert (told["outcome"], told["reason"]) == ("refused", "SESSION_CLOSED")
+            counts = await client.stop()
+        entries = [parse_entry(entry.entry_bytes) for entry in await read_log(owner, project_id)]
+    assert counts["stale refused"] == 3
+    report = check(read_history([client.record]), entries)
     assert not report.violations, report.summary()

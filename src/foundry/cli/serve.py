@@ -94,6 +94,9 @@ def serve(
     output = invocation(ctx).output
     try:
         settings = ServerSettings.model_validate({name: value for name, value in options.items() if value is not None})
+        if settings.data_dir is None and (settings.dev or settings.database_url is None):
+            why = "--data-dir: give it, or --database-url to share a Postgres with other servers"
+            output.fail(Failure(why, ExitCode.USAGE, "SETTINGS_INVALID"))
         exit_code = run(settings)
     except ValidationError as error:
         first = error.errors()[0]

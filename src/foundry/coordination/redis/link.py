@@ -75,7 +75,7 @@ class RedisLink:
             self._recovering.cancel()
             await asyncio.wait({self._recovering})
         if self._asked:
-            await asyncio.wait(self._asked)
+            await asyncio.wait(self._asked, timeout=3 * self._timeout_s)
         await self._redis.aclose(close_connection_pool=True)
 
     async def run(self, command: Callable[[Redis], Awaitable[_T]]) -> _T | None:

@@ -177,7 +177,8 @@ POSTGRES_FUNCTIONS: dict[str, str] = dict(
             "guard_draft_contiguous",
             _refusing(
                 "last bigint",
-                "SELECT max(version_number) INTO last FROM {schema}.draft WHERE project_id = NEW.project_id",
+                "SELECT version_number INTO last FROM {schema}.draft\n"
+                "    WHERE project_id = NEW.project_id ORDER BY version_number DESC LIMIT 1",
                 "NEW.version_number IS DISTINCT FROM 1 + coalesce(last, 0)",
                 "draft does not continue its project",
             ),

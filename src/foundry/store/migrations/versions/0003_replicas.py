@@ -110,7 +110,8 @@ AS $function$
 DECLARE
   last bigint;
 BEGIN
-  SELECT max(version_number) INTO last FROM {schema}.draft WHERE project_id = NEW.project_id;
+  SELECT version_number INTO last FROM {schema}.draft
+    WHERE project_id = NEW.project_id ORDER BY version_number DESC LIMIT 1;
   IF NEW.version_number IS DISTINCT FROM 1 + coalesce(last, 0) THEN
     RAISE EXCEPTION USING ERRCODE = 'FD001', MESSAGE = 'draft does not continue its project';
   END IF;

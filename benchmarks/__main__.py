@@ -28,6 +28,9 @@ _CASES = {
     "kills": kills.run,
 }
 
+#: Cases that are measured on Postgres and Redis too.
+_SHARED = ("locks", "saves", "kills")
+
 #: The tables need that much; a narrower terminal wraps them.
 _COLUMNS = 130
 
@@ -54,6 +57,7 @@ def main() -> None:
                 directory=path,
                 report=report,
                 foundry=stack.enter_context(servers.foundry(path / "foundry")),
+                shared=stack.enter_context(servers.shared_foundry(path / "shared")) if name in _SHARED else None,
                 floor=stack.enter_context(servers.floor(path / "floor")),
                 etcd=stack.enter_context(servers.etcd(path / "etcd")) if with_peers else None,
                 redis=stack.enter_context(servers.redis(path / "redis")) if with_peers else None,

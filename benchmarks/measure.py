@@ -111,12 +111,15 @@ class Bench:
 
     Attributes:
         directory: Temporary; servers put their data below it.
+        foundry: On SQLite.
+        shared: On Postgres and Redis, for the cases that compare them.
     """
 
     scale: Scale
     directory: Path
     report: Report
     foundry: Server
+    shared: Server | None
     floor: Server
     etcd: Server | None
     redis: Server | None

@@ -12,11 +12,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from foundry.identity import mint_dev_token
+from tests.servers.postgres import private_postgres
+from tests.servers.redis import private_redis
 
 #: A server that is not ready by then will not be, seconds.
 _START_S = 30.0
@@ -63,6 +65,18 @@ def foundry(data_dir: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def shared_foundry(data_dir: Path) -> Iterator[Server]:
+    """A server on a private Postgres, every commit synced, and a private Redis; both share the machine with it."""
+    with private_postgres(fsync=True) as postgres, private_redis() as redis_server:
+        stores = {"FOUNDRY_DATABASE_URL": postgres.server_url(postgres.create_database())}
+        stores["FOUNDRY_REDIS_URL"] = redis_server.url
+        arguments = [sys.executable, "-m", "foundry", "serve", "--dev", "--listen", "127.0.0.1:0"]
+        arguments += ["--log-level", "warning", "--data-dir", str(data_dir)]
+        with _announced("foundry", arguments, data_dir, stores) as server:
+            yield server
+
+
+@contextlib.contextmanager
 def floor(data_dir: Path) -> Iterator[Server]:
     """The server that does nothing."""
     with _announced("floor", [sys.executable, "-m", "benchmarks.floor"], data_dir) as server:
@@ -99,9 +113,11 @@ def redis(data_dir: Path) -> Iterator[Server | None]:
 
 
 @contextlib.contextmanager
-def _announced(name: str, arguments: Sequence[str], data_dir: Path) -> Iterator[Server]:
+def _announced(
+    name: str, arguments: Sequence[str], data_dir: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """A server that prints ``... ready on ADDRESS`` when it is."""
-    with _process(name, arguments, data_dir) as process:
+    with _process(name, arguments, data_dir, environment or {}) as process:
         assert process.stdout
         line = process.stdout.readline()
         if " ready on " not in line:
@@ -113,7 +129,7 @@ def _announced(name: str, arguments: Sequence[str], data_dir: Path) -> Iterator[
 def _listening(name: str, arguments: Sequence[str], data_dir: Path, address: str) -> Iterator[Server]:
     """A server that is ready when its port answers."""
     host, _, port = address.rpartition(":")
-    with _process(name, arguments, data_dir) as process:
+    with _process(name, arguments, data_dir, {}) as process:
         until = time.monotonic() + _START_S
         while True:
             with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
@@ -125,7 +141,9 @@ def _listening(name: str, arguments: Sequence[str], data_dir: Path, address: str
 
 
 @contextlib.contextmanager
-def _process(name: str, arguments: Sequence[str], data_dir: Path) -> Iterator[subprocess.Popen[str]]:
+def _process(
+    name: str, arguments: Sequence[str], data_dir: Path, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[str]]:
     data_dir.mkdir(parents=True, exist_ok=True)
     root = Path(__file__).resolve().parent.parent
     with (data_dir / f"{name}.stderr").open("w") as errors:
@@ -135,7 +153,7 @@ def _process(name: str, arguments: Sequence[str], data_dir: Path) -> Iterator[su
             stderr=errors,
             text=True,
             cwd=root,
-            env={**os.environ, **_FOUNDRY_ENVIRONMENT},
+            env={**os.environ, **_FOUNDRY_ENVIRONMENT, **environment},
         )
     try:
         yield process

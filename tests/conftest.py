@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from tests import backends
-from tests.backends import Backend
+from tests.backends import Backend, using
 from tests.servers.postgres import PostgresServer, postgres_server
 from tests.servers.redis import ForeignRedis, RedisServer, redis_server
 from tests.support import RunningServer, running_server
@@ -59,21 +59,24 @@ def shared_redis() -> Iterator[RedisServer | ForeignRedis]:
         yield server
 
 
-@pytest.fixture(autouse=True)
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    """What the servers of this test stand on."""
-    name = getattr(request, "param", backends.SQLITE)
-    why = backends.CANNOT[name].get(getattr(request.function, "__name__", ""))
-    if why:
-        pytest.skip(f"{name} cannot: {why}")
-    made = Backend(name)
-    if name != backends.SQLITE:
+@pytest.fixture(scope="module", autouse=True)
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """What the servers of a module's tests stand on; those that all of its tests share too."""
+    made = Backend(getattr(request, "param", backends.SQLITE))
+    if made.name != backends.SQLITE:
         made.postgres = request.getfixturevalue("postgres")
-    if "redis" in name:
+    if "redis" in made.name:
         made.redis_url = request.getfixturevalue("shared_redis").url
-    monkeypatch.setattr(backends, "current", made)
-    yield made
+    with using(made):
+        yield made
     made.drop()
+
+
+@pytest.fixture(autouse=True)
+def _able(request: pytest.FixtureRequest, backend: Backend) -> None:
+    """Skip what the backend of this test cannot promise."""
+    if why := backends.CANNOT[backend.name].get(getattr(request.function, "__name__", "")):
+        pytest.skip(f"{backend.name} cannot: {why}")
 
 
 @pytest.fixture

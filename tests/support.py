@@ -59,14 +59,16 @@ async def running_server(
     """Serve in this process while the context lasts; leaving it drains.
 
     Args:
-        settings: Of ``ServerSettings``, over the development defaults.
+        settings: Of ``ServerSettings``, over the development defaults and what the backend says. A ``database_url`` of
+            None is one server on the embedded store, whatever the backend is.
     """
     backend = backends.current
-    chosen = {"listen": "127.0.0.1:0", "dev": True, **backend.settings(data_dir), **settings}
+    shared = {} if "database_url" in settings and settings["database_url"] is None else backend.settings(data_dir)
+    chosen = {"listen": "127.0.0.1:0", "dev": True, **shared, **settings}
     async with contextlib.AsyncExitStack() as stack:
         addresses = [
             await stack.enter_async_context(serve(ServerSettings(data_dir=data_dir, **chosen), clock))
-            for _ in range(backend.replicas)
+            for _ in range(backend.replicas if chosen.get("database_url") else 1)
         ]
         yield RunningServer(",".join(addresses), data_dir)
 

@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.loads.peers import EtcdPairs, RedisPairs
 from benchmarks.loads.streams import LockPairs, PingPong
 from benchmarks.measure import Bench, absent, alternate, ratio, workers
+from benchmarks.servers import Server
 from benchmarks.world import World
 
 CASE = "lock and unlock, {}"
@@ -26,6 +27,23 @@ def run(bench: Bench) -> None:
         rate = ratio(report, many, contender, "etcd", "per_second")
         what = f"acquire + release, {_MANY} clients ({contender.removeprefix('foundry, ')}), pairs/s"
         report.judge(what, "at least etcd's", rate, least=1.0, show="{:.2f} of etcd's")
+        on_postgres = ratio(report, many, contender.replace("foundry", "on Postgres"), "etcd", "per_second")
+        what += ", on Postgres"
+        report.judge(what, "at least 0.7 of etcd's", on_postgres, least=0.7, show="{:.2f} of etcd's")
+
+
+def _shared(server: Server, clients: int) -> dict[str, tuple[Any, ...]]:
+    with World(server) as world:
+        project = world.project(members=clients, fields=clients)
+        name = "on Postgres, one project" if clients > 1 else "on Postgres"
+        loads: dict[str, tuple[Any, ...]] = {
+            name: (LockPairs, server.pid, server.address, [project.project_id] * clients, project.tokens)
+        }
+        if clients > 1:
+            apart = [world.project(fields=clients) for _ in range(clients)]
+            ids, tokens = [project.project_id for project in apart], [project.tokens[0] for project in apart]
+            loads["on Postgres, a project each"] = (LockPairs, server.pid, server.address, ids, tokens)
+    return loads
 
 
 def _run(bench: Bench, case: str, clients: int) -> None:
@@ -39,6 +57,8 @@ def _run(bench: Bench, case: str, clients: int) -> None:
             apart = [world.project(fields=clients) for _ in range(clients)]
             ids, tokens = [project.project_id for project in apart], [project.tokens[0] for project in apart]
             loads["foundry, a project each"] = (LockPairs, foundry.pid, foundry.address, ids, tokens)
+    if bench.shared:
+        loads |= _shared(bench.shared, clients)
     if bench.etcd:
         loads["etcd"] = (EtcdPairs, bench.etcd.pid, clients, bench.etcd.address)
     if bench.redis:

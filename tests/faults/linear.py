@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.faults.history import Operation
 
 #: Nothing that a run of ours records comes near; a search that does is given up and reported, never passed.
-STEPS_MAX = 200_000
+STEPS_MAX = 50_000
 
 #: Refusals of a save or a touch that are decided after its lock was found good.
 _AFTER_THE_LOCK = {"STALE_VERSION", "INVALID_CONTENT"}

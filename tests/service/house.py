@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +24,7 @@ from coreason.foundry.v1 import (
 )
 from foundry.client import Foundry, connect
 from foundry.rpc.server import SERVICES
+from tests import backends
 from tests.service.refusals import Refused
 from tests.support import PATIENCE_S, RunningServer, open_channel
 
@@ -209,12 +209,16 @@ class House:
 
     def execute(self, statement: str, *rows: tuple[object, ...]) -> list[tuple[Any, ...]]:
         """Run a statement in the server's database behind its back, for each row of parameters; what it finds."""
-        found: list[tuple[Any, ...]] = []
-        file = self.server.data_dir / "foundry.sqlite3"
-        with contextlib.closing(sqlite3.connect(file, timeout=PATIENCE_S)) as database, database:
-            for row in rows:
-                found += database.execute(statement, row).fetchall()
-        return found
+        return backends.current.execute(self.server.data_dir, statement, *rows)
+
+    def guards_refuse(self, statement: str, *rows: tuple[object, ...]) -> None:
+        """Try a statement behind the server's back: the database itself refuses it."""
+        with backends.current.guard_refuses():
+            self.execute(statement, *rows)
+
+    def writes_blocked(self) -> contextlib.AbstractContextManager[None]:
+        """Nobody can write to any project meanwhile."""
+        return backends.current.writes_blocked(self.server.data_dir)
 
     async def close(self) -> None:
         """Hang up."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from typing import Any, Final
 
 import pytest
@@ -145,8 +144,7 @@ async def test_the_database_itself_keeps_a_freeze(house: House) -> None:
             "DELETE FROM freeze WHERE project_id = ?",
             "UPDATE freeze SET reason = 'another' WHERE project_id = ?",
         ):
-            with pytest.raises(sqlite3.IntegrityError):
-                house.execute(statement, (where.project_id,))
+            house.guards_refuse(statement, (where.project_id,))
 
 
 # --- under review, which no RPC reaches yet -----------------------------------------------------------------------

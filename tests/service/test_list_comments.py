@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from coreason.foundry.v1 import comment_pb2, project_pb2, run_pb2
+from tests import backends
 from tests.service.comments import anchor, delete, edit, listed, reply, resolve, say
 from tests.service.house import House
 from tests.service.refusals import blamed, refused
@@ -148,7 +149,7 @@ async def _still(house: House, project_id: str) -> AsyncIterator[None]:
 
 def _copy(house: House, said: comment_pb2.Comment, count: int, *, thread: str | None) -> None:
     """Write so many more comments like one, behind the server's back; into a thread, or each one of its own."""
-    columns = [row[1] for row in house.execute("SELECT * FROM pragma_table_info('comment')", ())]
+    columns = backends.current.columns(house.server.data_dir, "comment")
     changed = {"comment_id": "?3", "thread_id": "?4"}
     copied = ", ".join(changed.get(name, name) for name in columns)
     statement = f"INSERT INTO comment SELECT {copied} FROM comment WHERE project_id = ?1 AND comment_id = ?2"  # noqa: S608 - our own columns

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from coreason.foundry.v1 import run_pb2 as pb
-from foundry.store.sqlite import connection
 from tests.service.clocks import LateClock
 from tests.service.house import House, housed
 from tests.service.refusals import Refused, refused
@@ -28,7 +26,7 @@ from tests.service.runs import (
     read,
     running,
 )
-from tests.support import PATIENCE_S, running_server
+from tests.support import running_server
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -73,23 +71,19 @@ async def test_a_run_has_so_many_bytes_and_no_more(small: House) -> None:
     ("last", "reason"), [(line(1_001), "LIMIT_EXCEEDED"), (line(1_003), "LINE_NUMBER_MISMATCH")], ids=["bound", "gap"]
 )
 async def test_messages_that_came_in_one_go_with_a_refused_one_are_stored(
-    small: House, last: pb.LogLine, reason: str, monkeypatch: pytest.MonkeyPatch
+    small: House, last: pb.LogLine, reason: str
 ) -> None:
     """While the store is away they gather, and are stored together: one that cannot be takes no other with it."""
-    monkeypatch.setattr(connection, "INLINE_SECONDS_MAX", -1.0)  # the event loop must not wait for the store
     run = await running(small)
     producer = Producer(small.olga, run)
     await producer.send()
     await producer.until(1)
-    file = small.server.data_dir / "foundry.sqlite3"
-    with contextlib.closing(sqlite3.connect(file, timeout=PATIENCE_S, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with small.writes_blocked():
         for first in range(1, 1_000, 100):
             await producer.send(*lines_of(*[""] * 100, first=first))
         await producer.send(last)
         for _ in range(20):
             await get(small.olga, run)  # by now the server has read them
-        other.execute("ROLLBACK")
     await refused(producer.rest(), reason)
     assert (await get(small.olga, run)).line_count == 1_000
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from tests.backends import Backend, using
 from tests.session.tab import TOKEN_TTL_S, Tabs
 from tests.support import project_with, running_server
 
@@ -45,8 +46,9 @@ def with_settings(**settings: object) -> pytest.MarkDecorator:
 async def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory that a server has set up: making its schema is the slowest part of a start."""
     data_dir = tmp_path_factory.mktemp("empty") / "data"
-    async with running_server(data_dir):
-        return data_dir
+    with using(Backend()):
+        async with running_server(data_dir):
+            return data_dir
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import partial
 from subprocess import DEVNULL, PIPE, Popen
 from typing import ClassVar
 
@@ -22,7 +22,7 @@ from foundry.domain.entry import Entry, Event
 from foundry.domain.events import Committed
 from foundry.managers import hub
 from foundry.managers.feed import Feed
-from foundry.store.sqlite import connection
+from tests import backends
 from tests.session.conftest import with_settings
 from tests.session.tab import Refusal, Tab, Tabs, request, until_here
 from tests.support import PATIENCE_S, RunningServer
@@ -45,36 +45,27 @@ def lossy_feed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def _database(server: RunningServer) -> Iterator[sqlite3.Connection]:
-    file = server.data_dir / "foundry.sqlite3"
-    with contextlib.closing(sqlite3.connect(file, timeout=PATIENCE_S, isolation_level=None)) as database:
-        yield database
-
-
-@contextlib.contextmanager
 def _unreadable_fields(server: RunningServer) -> Iterator[None]:
     """Spoil the database, so that every snapshot fails, and mend it again."""
-    with _database(server) as database:
-        database.execute("UPDATE field SET kind = 'spoilt ' || kind")
-        try:
-            yield
-        finally:
-            database.execute("UPDATE field SET kind = substr(kind, 8)")
+    execute = partial(backends.current.execute, server.data_dir)
+    execute("UPDATE field SET kind = 'spoilt ' || kind", ())
+    try:
+        yield
+    finally:
+        execute("UPDATE field SET kind = substr(kind, 8)", ())
 
 
 # --- busy --------------------------------------------------------------------------------------------------------
 
 
-@with_settings(liveness={"silence_limit_s": 1.0, "tick_interval_s": 0.05})
+@with_settings(liveness={"silence_limit_s": 1.0, "tick_interval_s": 0.05}, postgres={"lock_limit_s": 20.0})
 async def test_a_client_whose_command_takes_long_is_not_silent(
     tabs: Tabs, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it sends meanwhile lies unread, and that is not its silence; one that says nothing is closed as ever."""
     monkeypatch.setattr(hub, "_SWEEP_S", 0.1)
-    monkeypatch.setattr(connection, "INLINE_SECONDS_MAX", -1.0)  # the event loop must not wait for the store
     busy, silent = await tabs.open("bob", project), await tabs.open("carol", project)
-    with _database(tabs.server) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with backends.current.writes_blocked(tabs.server.data_dir):
         since = len(busy.events)
         await busy.send(request(90, acquire_lock={"field": "system_prompt"}))
         for number in range(3):
@@ -84,7 +75,6 @@ async def test_a_client_whose_command_takes_long_is_not_silent(
             tick = await busy.until(lambda event: event.HasField("tick"), since=since)
             since = busy.events.index(tick, since) + 1
         assert not any(event.HasField("reply") for event in busy.events)
-        other.execute("ROLLBACK")
     acquired = await busy.until(lambda event: event.reply.command_id == 90)
     assert acquired.reply.acquired.lock.session_id == busy.session_id
     await busy.until(lambda event: event.reply.command_id == 93)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import pytest
-
 from coreason.foundry.v1.session_event_pb2 import PresenceUpdate, SessionPresence
 from foundry.client import Foundry
-from foundry.store.sqlite import connection
+from tests.backends import commits_in_a_thread
 from tests.session.tab import Tab, Tabs
 from tests.support import project_with
 
@@ -139,16 +137,14 @@ async def test_a_session_in_its_grace_is_shown_as_reconnecting_until_it_is_back(
     assert (joined.count("bob"), left) == (1, [])
 
 
-async def test_who_comes_in_while_another_is_lost_is_told_so(
-    tabs: Tabs, alice: Foundry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_comes_in_while_another_is_lost_is_told_so(tabs: Tabs, alice: Foundry) -> None:
     """Also the first to come in when the last is being lost: by the snapshot, or by a difference after it."""
-    monkeypatch.setattr(connection, "INLINE_SECONDS_MAX", -1.0)  # commits in a thread, so that both wait for each other
     for _ in range(12):
         project = await project_with(alice, "bob", "carol")
         bob = await tabs.open("bob", project, disconnect_grace=LONG)
         carol = tabs.raw("carol")
-        await asyncio.gather(bob.cancel(), carol.open(project))
+        with commits_in_a_thread():
+            await asyncio.gather(bob.cancel(), carol.open(project))
         await carol.until_presence(lambda update: any(here.reconnecting for here in update.sessions))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from coreason.foundry.v1 import audit_pb2, lock_pb2
 from foundry.client import Foundry
-from foundry.store.sqlite import connection
+from tests.backends import commits_in_a_thread
 from tests.session.tab import StreamOverError, Tab, Tabs
 from tests.support import project_with
 
@@ -95,14 +95,12 @@ async def test_only_the_same_tab_of_the_same_person_in_the_same_project_is_super
 
 
 async def test_of_many_streams_that_open_one_tab_at_once_exactly_one_stays(
-    tabs: Tabs, alice: Foundry, project: str, monkeypatch: pytest.MonkeyPatch
+    tabs: Tabs, alice: Foundry, project: str
 ) -> None:
     """Whatever falls into one transaction: the others are told that they were superseded, none outlives its session."""
-    monkeypatch.setattr(
-        connection, "INLINE_SECONDS_MAX", -1.0
-    )  # commits in a thread, so that opens wait for each other
     crowd = [tabs.raw("bob") for _ in range(8)]
-    opened = await asyncio.gather(*(tab.open(project, tab_id="tab-7") for tab in crowd), return_exceptions=True)
+    with commits_in_a_thread():
+        opened = await asyncio.gather(*(tab.open(project, tab_id="tab-7") for tab in crowd), return_exceptions=True)
     assert not [other for other in opened if isinstance(other, Exception) and not isinstance(other, StreamOverError)]
     [stays] = [session.session_id async for session in alice.sessions.list(project)]
     for tab in crowd:

@@ -109,7 +109,7 @@ class Replicas:
         if not await self._store.renew(self._boot_id):
             _log.error("replica_fenced", replica_id=self._boot_id)
             raise FencedError("the other servers gave this one up")
-        if before_s - self._renewed_s > self._liveness.replica_silence_s:
+        if before_s - self._renewed_s > 2 * self._liveness.replica_renewal_s:
             # The store was away, for everybody perhaps: the others have not been silent, they were not heard.
             self._seen.clear()
         self._renewed_s = self._clock.monotonic_s()
@@ -124,9 +124,6 @@ class Replicas:
 
     async def _observe(self) -> None:
         now_s = self._clock.monotonic_s()
-        if now_s - self._renewed_s > 2 * self._liveness.replica_renewal_s:
-            self._seen.clear()  # one's own silence says nothing about the others
-            return
         counters = {name: count for name, count in await self._store.live() if name != self._boot_id}
         self._seen = {
             name: self._seen[name] if name in self._seen and self._seen[name][0] == count else (count, now_s)

@@ -227,7 +227,8 @@ class SessionStream:
             reply = Reply(error=to_status(error))
         reply.command_id = command_id
         if not reply.HasField("position"):
-            reply.position.CopyFrom(codec.position(await self._parts.state.position(live.session.project_id)))
+            # As far as this stream was told: a heartbeat is answered also while the store is away.
+            reply.position.CopyFrom(codec.position(self._parts.state.at(live.channel.last_sequence)))
         live.send(frame(session_pb2.ServerEvent(reply=reply)))
         if self._left:
             live.end(None)

@@ -12,9 +12,13 @@ from asyncpg.connect_utils import SessionAttribute
 
 from foundry.domain.errors import Unavailable
 from foundry.store.errors import StoreBusyError
+from foundry.store.postgres.text import from_postgres, to_postgres
+from foundry.store.statement import compiled_select
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+
+    from sqlalchemy import Select
 
     from foundry.settings import Postgres
     from foundry.store.database import Connection
@@ -80,34 +84,47 @@ async def connect(url: str, limits: Postgres) -> Driver:
 
 
 class PostgresConnection:
-    """A ``Connection``, and a ``Reader`` without ``fetch``, on a driver connection that is this task's for now."""
+    """A ``Connection`` and a ``Reader`` on a driver connection that is this task's for now."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
     async def row(self, statement: Statement, parameters: Mapping[str, Any]) -> Row | None:
         """See ``Reader.row``."""
-        record = await self._driver.fetchrow(statement.postgres, *statement.arguments(parameters))
-        return None if record is None else tuple(record)
+        record = await self._driver.fetchrow(statement.postgres, *_arguments(statement, parameters))
+        return None if record is None else from_postgres(tuple(record))
 
     async def rows(self, statement: Statement, parameters: Mapping[str, Any]) -> list[Row]:
         """See ``Reader.rows``."""
-        return [tuple(r) for r in await self._driver.fetch(statement.postgres, *statement.arguments(parameters))]
+        return _rows(await self._driver.fetch(statement.postgres, *_arguments(statement, parameters)))
+
+    async def fetch(self, query: Select[Any]) -> list[Row]:
+        """See ``Reader.fetch``."""
+        sql, arguments = compiled_select(query)
+        return _rows(await self._driver.fetch(sql, *to_postgres(arguments)))
 
     async def each(self, statement: Statement, parameters: Sequence[Mapping[str, Any]]) -> list[Row]:
         """See ``Connection.each``."""
         if len(parameters) == 1:
             return await self.rows(statement, parameters[0])
-        arguments = [statement.arguments(one) for one in parameters]
-        return [tuple(record) for record in await self._driver.fetchmany(statement.postgres, arguments)]
+        arguments = [_arguments(statement, one) for one in parameters]
+        return _rows(await self._driver.fetchmany(statement.postgres, arguments))
 
     async def write(self, statement: Statement, parameters: Sequence[Mapping[str, Any]]) -> int:
         """See ``Connection.write``."""
-        arguments = [statement.arguments(one) for one in parameters]
+        arguments = [_arguments(statement, one) for one in parameters]
         if statement.inserts:
             await self._driver.executemany(statement.postgres, arguments)
             return len(arguments)
         return len(await self._driver.fetchmany(statement.postgres, arguments))
+
+
+def _arguments(statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Any]:
+    return to_postgres(statement.arguments(parameters))
+
+
+def _rows(records: Sequence[Any]) -> list[Row]:
+    return [from_postgres(tuple(record)) for record in records]
 
 
 class PostgresWriter:

@@ -17,7 +17,6 @@ from foundry.store.postgres.connection import AWAY, Driver, PostgresConnection, 
 from foundry.store.postgres.guards import missing_postgres_guards
 from foundry.store.postgres.roles import excess_rights
 from foundry.store.postgres.schema import check_schema
-from foundry.store.statement import compiled_select
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -172,8 +171,7 @@ class PostgresDatabase:
 
     async def fetch(self, query: Select[Any]) -> Sequence[Row]:
         """See ``Reader.fetch``."""
-        sql, arguments = compiled_select(query)
-        return [tuple(record) for record in await self._read(lambda driver: driver.fetch(sql, *arguments))]
+        return await self._read(lambda driver: PostgresConnection(driver).fetch(query))
 
     async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> int:
         """See ``SharedDatabase.write``."""
@@ -270,7 +268,6 @@ class _Snapshot:
     """A ``Reader`` inside one transaction."""
 
     def __init__(self, driver: Driver) -> None:
-        self._driver = driver
         self._connection = PostgresConnection(driver)
 
     async def row(self, statement: Statement, parameters: Mapping[str, Any]) -> Row | None:
@@ -280,5 +277,4 @@ class _Snapshot:
         return await to_the_end(self._connection.rows(statement, parameters))
 
     async def fetch(self, query: Select[Any]) -> Sequence[Row]:
-        sql, arguments = compiled_select(query)
-        return [tuple(record) for record in await to_the_end(self._driver.fetch(sql, *arguments))]
+        return await to_the_end(self._connection.fetch(query))

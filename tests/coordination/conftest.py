@@ -116,8 +116,9 @@ def own_redis() -> Iterator[RedisServer]:
 @pytest.fixture
 async def hand(own_redis: RedisServer) -> AsyncIterator[Redis]:
     """A second connection to it: what is edited by hand."""
-    # Under protocol 2 the client sees that an idle connection died, and makes another.
-    async with Redis.from_url(own_redis.url, protocol=2) as redis:
+    # Under protocol 2 the client sees that an idle connection died, and makes another. With a timeout of its own it
+    # swallows cancellations now and then (``asyncio.wait_for`` before Python 3.12), and no bound of a test would hold.
+    async with Redis.from_url(own_redis.url, protocol=2, socket_timeout=None) as redis:
         yield redis
 
 

@@ -35,7 +35,10 @@ KIB, MIB = 1024, 1024 * 1024
 async def small(tmp_path: Path) -> AsyncIterator[House]:
     """A server whose runs have 1,000 lines and 1 MiB at most."""
     limits = {"run_lines_max": 1_000, "run_bytes_max": MIB, "lines_per_message_max": 700, "line_bytes_max": 2 * KIB}
-    async with running_server(tmp_path / "data", limits=limits) as server, housed(server) as house:
+    async with (
+        running_server(tmp_path / "data", limits=limits, postgres={"lock_limit_s": 20.0}) as server,
+        housed(server) as house,
+    ):
         yield house
 
 

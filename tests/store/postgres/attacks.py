@@ -171,6 +171,12 @@ ATTACKS: Final[dict[str, list[str]]] = ON_APPEND_ONLY | {
         "UPDATE head SET current_draft_id = 'x' WHERE state = 'FROZEN'",
         merged_into("head", "UPDATE SET state = 'ACTIVE'"),
     ],
+    "replica_stays_fenced": [
+        changed("replica", "replica_id = 'dead'", state="'LIVE'"),
+        changed("replica", "replica_id = 'dead'", renew_count="renew_count + 1"),
+        changed("replica", "replica_id = 'r'", renew_count="0"),
+        changed("replica", "replica_id = 'r'", replica_id="'dead again'"),
+    ],
     "field_no_delete": ["DELETE FROM field WHERE name = 'system_prompt'"],
     "field_fence_rises": [
         changed("field", "name = 'topology'", fence="fence - 1"),

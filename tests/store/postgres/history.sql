@@ -96,4 +96,6 @@ DELETE FROM project_label;
 DELETE FROM member WHERE subject = 'bob';
 UPDATE session SET state = 'CLOSED' WHERE session_id = 'over';
 UPDATE replica SET renew_count = renew_count + 1;
+INSERT INTO replica VALUES ('dead', 'LIVE', 7, 1, '127.0.0.1:2');
+UPDATE replica SET state = 'FENCED' WHERE replica_id = 'dead';
 UPDATE instance SET value = '2' WHERE name = 'epoch';

@@ -18,7 +18,7 @@ from foundry.clock import SystemClock
 from foundry.coordination.memory import MemoryEventBus, MemoryLockRegistry, MemoryPresenceRegistry
 from foundry.coordination.ports import EventBus, LockRegistry, PresenceRegistry
 from foundry.coordination.redis import RedisEventBus, RedisLink, RedisLockRegistry, RedisPresenceRegistry
-from tests.servers.redis import ForeignRedis, RedisServer, private_redis, redis_server
+from tests.servers.redis import ForeignRedis, RedisServer, private_redis
 from tests.store.manual_clock import ManualClock
 
 #: Bound on every wait, seconds.
@@ -35,7 +35,7 @@ CANNOT = {
 
 
 @dataclass(frozen=True)
-class Backend:
+class Kind:
     """Registries and buses of one kind; ``url`` is that of a Redis, or empty."""
 
     name: str
@@ -99,13 +99,6 @@ async def age(redis: Redis, seconds: float) -> None:
                 await redis.hset(key, member, json.dumps(value))
 
 
-@pytest.fixture(scope="session")
-def redis_process() -> Iterator[RedisServer | ForeignRedis]:
-    """One Redis for all tests."""
-    with redis_server() as server:
-        yield server
-
-
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
     """A Redis of this test alone, to be stopped, paused and spoilt."""
@@ -123,9 +116,9 @@ async def hand(own_redis: RedisServer) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def redis(redis_process: RedisServer | ForeignRedis) -> AsyncIterator[Redis]:
+async def redis(shared_redis: RedisServer | ForeignRedis) -> AsyncIterator[Redis]:
     """A second connection to the Redis of all tests, which holds nothing of ours when a test begins."""
-    async with Redis.from_url(redis_process.url) as redis:
+    async with Redis.from_url(shared_redis.url) as redis:
         for pattern in ("lock:*", "presence:*"):
             async for key in redis.scan_iter(pattern):
                 await redis.delete(key)
@@ -153,57 +146,57 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(params=["memory", "redis"])
-def backend(request: pytest.FixtureRequest) -> Backend:
+def kind(request: pytest.FixtureRequest) -> Kind:
     test = request.node.originalname
     if reason := CANNOT[request.param].get(test):
         pytest.skip(f"{request.param}: {reason}")
     if request.param == "memory":
-        return Backend("memory")
+        return Kind("memory")
     request.getfixturevalue("redis")
-    return Backend("redis", request.getfixturevalue("redis_process").url)
+    return Kind("redis", request.getfixturevalue("shared_redis").url)
 
 
 @pytest.fixture
-async def locks(backend: Backend, clock: ManualClock) -> AsyncIterator[LockRegistry]:
-    if not backend.url:
+async def locks(kind: Kind, clock: ManualClock) -> AsyncIterator[LockRegistry]:
+    if not kind.url:
         yield MemoryLockRegistry(clock)
         return
-    async with linked(backend.url) as link:
+    async with linked(kind.url) as link:
         yield RedisLockRegistry(link, replica_id="r1")
 
 
 @pytest.fixture
-def time_passes(backend: Backend, clock: ManualClock) -> Callable[[float], Awaitable[None]]:
+def time_passes(kind: Kind, clock: ManualClock) -> Callable[[float], Awaitable[None]]:
     """Let seconds pass for a backend, whichever clock it goes by."""
 
     async def pass_(seconds: float) -> None:
         clock.advance(seconds)
-        if backend.url:
-            async with Redis.from_url(backend.url) as redis:
+        if kind.url:
+            async with Redis.from_url(kind.url) as redis:
                 await age(redis, seconds)
 
     return pass_
 
 
 @pytest.fixture
-async def presence(backend: Backend) -> AsyncIterator[PresenceRegistry]:
-    if not backend.url:
+async def presence(kind: Kind) -> AsyncIterator[PresenceRegistry]:
+    if not kind.url:
         yield MemoryPresenceRegistry()
         return
-    async with linked(backend.url) as link:
+    async with linked(kind.url) as link:
         yield RedisPresenceRegistry(link, replica_id="r1", clock=SystemClock())
 
 
 @pytest.fixture
-async def buses(backend: Backend) -> AsyncIterator[tuple[EventBus, EventBus, EventBus]]:
+async def buses(kind: Kind) -> AsyncIterator[tuple[EventBus, EventBus, EventBus]]:
     """The buses of three processes."""
-    if not backend.url:
+    if not kind.url:
         line: list[MemoryEventBus] = []
         yield MemoryEventBus(line), MemoryEventBus(line), MemoryEventBus(line)
         return
     async with (
-        listening_bus(backend.url, "r1") as one,
-        listening_bus(backend.url, "r2") as two,
-        listening_bus(backend.url, "r3") as three,
+        listening_bus(kind.url, "r1") as one,
+        listening_bus(kind.url, "r2") as two,
+        listening_bus(kind.url, "r3") as three,
     ):
         yield one, two, three

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.faults.checker import check
@@ -42,9 +42,9 @@ def test_a_service_with_one_defect_is_always_reported(
     """Whenever the defect had its chance and anybody was told of it."""
     world = World(seed, clients=clients, fields=fields, steps=steps, defect=defect)
     history = world.run()
-    assume(world.observable)
     report = check(history, world.service.log.entries)
-    assert report.broken & REPORTED[defect], report.summary()
+    # Those in which it had no chance are too many to be discarded, and soon run through.
+    assert report.broken & REPORTED[defect] or not world.observable, report.summary()
 
 
 @pytest.mark.parametrize(

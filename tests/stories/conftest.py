@@ -10,7 +10,7 @@ import pytest
 from tests.stories.processes import ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 
@@ -21,8 +21,36 @@ def pytest_asyncio_loop_factories(
     return None if "server" in item.fixturenames else {"asyncio": asyncio.new_event_loop}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A story that asks for a second server is told with one embedded server, and with two that share their stores."""
+    if "elsewhere" in metafunc.fixturenames:
+        metafunc.parametrize("stores", ["embedded", "shared"], indirect=True)
+
+
 @pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[ServerProcess]:
+def stores(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Where servers of this test keep everything, as settings in the environment; none is their data directory."""
+    if getattr(request, "param", "embedded") == "embedded":
+        yield {}
+        return
+    postgres, redis = request.getfixturevalue("postgres"), request.getfixturevalue("shared_redis")
+    name = postgres.create_database()
+    yield {"FOUNDRY_DATABASE_URL": postgres.server_url(name), "FOUNDRY_REDIS_URL": redis.url}
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+async def served(tmp_path: Path, stores: dict[str, str]) -> AsyncIterator[ServerProcess]:
     """A running server process on fresh data."""
-    async with ServerProcess(tmp_path / "data") as server:
+    async with ServerProcess(tmp_path / "data", env=stores) as server:
+        yield server
+
+
+@pytest.fixture
+async def elsewhere(served: ServerProcess, stores: dict[str, str]) -> AsyncIterator[ServerProcess]:
+    """The server that the others in a story use: another one where there are two, else the same."""
+    if not stores:
+        yield served
+        return
+    async with ServerProcess(served.data_dir, env=stores) as server:
         yield server

@@ -148,6 +148,7 @@ class ServerProcess(Child):
         where = ("--data-dir", str(data_dir), "--listen", address)
         super().__init__("-m", "foundry", "serve", "--dev", *where, log=data_dir.with_suffix(".log"), env=env)
         self.data_dir = data_dir
+        self._settings = dict(env or {})
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -161,7 +162,7 @@ class ServerProcess(Child):
 
     def again(self, **env: str) -> ServerProcess:
         """A server on the same data at the same address, to be entered when this one is gone."""
-        return ServerProcess(self.data_dir, address=self.address, env=env)
+        return ServerProcess(self.data_dir, address=self.address, env={**self._settings, **env})
 
     async def token(self, subject: str, name: str = "") -> str:
         """A token by the command that people use."""

@@ -12,7 +12,7 @@ from tests.support import project_with
 PROMPT = "system_prompt"
 
 
-async def test_the_field_of_a_killed_program_is_free_at_once(served: ServerProcess) -> None:
+async def test_the_field_of_a_killed_program_is_free_at_once(served: ServerProcess, elsewhere: ServerProcess) -> None:
     """SIGKILL of the holder's process frees its field without anybody's help; whoever waits is told and takes it.
 
     The promise is one second; the bound here leaves room for a busy machine.
@@ -20,7 +20,7 @@ async def test_the_field_of_a_killed_program_is_free_at_once(served: ServerProce
     alice_token, bob_token = await asyncio.gather(served.token("alice", "Alice A."), served.token("bob", "Bob B."))
     async with await served.connect("alice") as owner:
         project_id = await project_with(owner, "bob")
-        async with Player(served, alice_token, project_id) as alice, Player(served, bob_token, project_id) as bob:
+        async with Player(served, alice_token, project_id) as alice, Player(elsewhere, bob_token, project_id) as bob:
             hers = (await alice.acquire(PROMPT)).lock
             assert (await bob.do("acquire", field=PROMPT))["reason"] == "LOCK_HELD"
 

@@ -12,7 +12,9 @@ from tests.support import project_with
 PROMPT = "system_prompt"
 
 
-async def test_the_holder_writes_and_everybody_else_is_told_who_it_is(served: ServerProcess) -> None:
+async def test_the_holder_writes_and_everybody_else_is_told_who_it_is(
+    served: ServerProcess, elsewhere: ServerProcess
+) -> None:
     """While Alice's program holds a field, Bob's is told so by name, and nothing Bob's program sends changes it.
 
     Alice's save gives the pen back and Bob's program learns of both at once; then the pen is Bob's.
@@ -20,7 +22,7 @@ async def test_the_holder_writes_and_everybody_else_is_told_who_it_is(served: Se
     alice_token, bob_token = await asyncio.gather(served.token("alice", "Alice A."), served.token("bob", "Bob B."))
     async with await served.connect("alice") as owner:
         project_id = await project_with(owner, "bob")
-        async with Player(served, alice_token, project_id) as alice, Player(served, bob_token, project_id) as bob:
+        async with Player(served, alice_token, project_id) as alice, Player(elsewhere, bob_token, project_id) as bob:
             granted = await alice.acquire(PROMPT)
             seen = await bob.sees_entry("lock_acquired", field=PROMPT, fencing_token=1)
             assert (seen.actor.subject, seen.actor.display_name) == ("alice", "Alice A.")

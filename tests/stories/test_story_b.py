@@ -44,7 +44,7 @@ def digest(lines: list[run_pb2.LogLine]) -> str:
     return hashed.hexdigest()
 
 
-async def test_a_test_run_scrolls_on_every_screen(served: ServerProcess) -> None:
+async def test_a_test_run_scrolls_on_every_screen(served: ServerProcess, elsewhere: ServerProcess) -> None:
     """1,000 lines from one process reach two others in order, and a third that joins in the middle from the first on.
 
     Byte-identical on all three, and sealed: everybody can recompute the digest that the log holds.
@@ -56,7 +56,7 @@ async def test_a_test_run_scrolls_on_every_screen(served: ServerProcess) -> None
         async with (
             Player(served, tokens[0], project_id) as assay,
             Player(served, tokens[1], project_id, follow_runs=True) as alice,
-            Player(served, tokens[2], project_id, follow_runs=True) as bob,
+            Player(elsewhere, tokens[2], project_id, follow_runs=True) as bob,
         ):
             run = await assay.start_run("assay 0.4")
             started = await bob.sees_entry("run_started", run_id=run.run_id)
@@ -64,7 +64,7 @@ async def test_a_test_run_scrolls_on_every_screen(served: ServerProcess) -> None
             await assay.write(LINES[:400])
             await bob.sees(lambda event: bool(event.run_log.lines), "the first lines")
             writing = asyncio.create_task(assay.write(LINES[400:]))
-            async with Player(served, tokens[3], project_id, follow_runs=True) as carol:
+            async with Player(elsewhere, tokens[3], project_id, follow_runs=True) as carol:
                 await writing
                 finished = await assay.finish_run()
                 seen = [await watcher.console(run.run_id) for watcher in (alice, bob, carol)]

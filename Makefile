@@ -79,7 +79,10 @@ baseline: $(GOOGLEAPIS) ## Make the contract as it is the released one; part of 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 .PHONY: check
-check: lint types protos breaking layers check-generated test ## Run every check (what .ci/run runs)
+check: lint types protos breaking layers check-generated test ## Run every check of a minute or a few
+
+.PHONY: check-all
+check-all: check test-backends test-faults test-defects ## Run everything there is (what .ci/run runs)
 
 .PHONY: lint
 lint: $(READY) ## Check style: ruff
@@ -101,8 +104,21 @@ layers: $(READY) ## Check that imports go one way
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: $(READY) ## Run the tests; ARGS='-k lock -x', ARGS="-m 'not slow'", ...
-	$(BIN)/pytest -n logical --maxprocesses=$(WORKERS) $(ARGS)
+test: $(READY) ## Run the tests; ARGS='-k lock -x', ARGS='tests/stories', ...
+	$(BIN)/pytest -n logical --maxprocesses=$(WORKERS) -m 'not fault' $(ARGS)
+
+.PHONY: test-backends
+test-backends: $(READY) ## Run the suites of the service over Postgres and Redis too, with one server and with two
+	$(BIN)/pytest -n logical --maxprocesses=$(WORKERS) -m 'not fault' \
+		--backends 'postgres+memory,postgres+redis,postgres+redis*2' tests/service tests/session tests/properties $(ARGS)
+
+.PHONY: test-faults
+test-faults: $(READY) ## Kill, freeze and cut off real processes, and print how long everything took
+	$(BIN)/pytest -m fault -s tests/faults $(ARGS)
+
+.PHONY: test-defects
+test-defects: $(READY) ## Plant known defects one at a time and see that a named test notices each
+	$(BIN)/python -m tests.faults.defects $(ARGS)
 
 # --- running ---------------------------------------------------------------------------------------------------------
 

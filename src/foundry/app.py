@@ -234,7 +234,7 @@ def _managers(on: _Ground) -> _Managers:
         sessions_max=limits.sessions_per_project_max,
         shared=database.shared,
     )
-    state = StateReader(database, store, fanout=settings.fanout)
+    state = StateReader(database, fanout=settings.fanout)
     encode = EventEncoder(history=database, limits=limits, liveness=liveness)
     console, anchoring = Console(store.runs, encode), Anchoring(drafts, workers)
     hub = SessionHub(

@@ -11,6 +11,12 @@ REDIS_ERRORS: Final = Counter("foundry_redis_errors", "Calls to Redis that faile
 MIRROR_HEALED: Final = Counter(
     "foundry_lock_mirror_healed", "Entries of the lock mirror that were wrong or unreadable and were put right."
 )
+DATABASE_UP: Final = Gauge("foundry_database_up", "1 while the shared database answers this process, else 0.")
+SESSIONS: Final = Gauge("foundry_sessions", "Session streams of this process: its active connections.")
+LOCK_GRANTS: Final = Counter("foundry_lock_grants", "Locks granted by this process.")
+LOCK_DENIALS: Final = Counter(
+    "foundry_lock_denials", "Acquires refused because somebody else held the field; with the grants, the contention."
+)
 REPLICA_RENEWED: Final = Gauge(
     "foundry_replica_renewed_seconds", "When this process last told the others that it lives, seconds since 1970."
 )

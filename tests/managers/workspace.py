@@ -30,6 +30,7 @@ from foundry.managers.live import LiveSession
 from foundry.managers.locks import LockManager
 from foundry.managers.presence import PresenceBoard
 from foundry.managers.projects import ProjectManager
+from foundry.managers.replicas import Replicas
 from foundry.managers.runs import RunManager
 from foundry.managers.sessions import OpenSession, SessionManager
 from foundry.managers.state import StateReader
@@ -38,6 +39,7 @@ from foundry.rpc.encoding import EventEncoder
 from foundry.settings import Fanout, Limits, Liveness
 from foundry.store.entries import EntryRepository
 from foundry.store.lane import WriteLane
+from foundry.store.postgres.database import PostgresDatabase
 from foundry.store.repositories import Repositories
 from foundry.store.sqlite.database import SqliteDatabase
 from tests.store.manual_clock import ManualClock
@@ -59,7 +61,7 @@ AGENT = caller("agent", PrincipalKind.AGENT)
 class Workspace:
     """Everything below the edge. ``committed`` fills with the entries of each commit, ``commits`` counts them."""
 
-    database: SqliteDatabase
+    database: SqliteDatabase | PostgresDatabase
     clock: ManualClock
     lane: WriteLane
     feed: Feed
@@ -76,6 +78,7 @@ class Workspace:
     idle: IdleWatch
     store: Repositories
     entries: EntryRepository
+    replicas: Replicas | None
     committed: list[Entry] = field(default_factory=list)
     batches: list[list[Entry]] = field(default_factory=list)
 
@@ -127,11 +130,22 @@ class Workspace:
 
 @contextlib.asynccontextmanager
 async def opened(
-    directory: Path, clock: ManualClock | None = None, *, liveness: Liveness = LIVENESS
+    directory: Path,
+    clock: ManualClock | None = None,
+    *,
+    liveness: Liveness = LIVENESS,
+    shared: PostgresDatabase | None = None,
+    line: list[MemoryEventBus] | None = None,
 ) -> AsyncIterator[Workspace]:
-    """A workspace over the database in ``directory``, closed in the end."""
+    """A workspace over the database in ``directory``, closed in the end.
+
+    Args:
+        shared: Another one, which several workspaces have each their own object of. It is known there as a replica.
+        line: The party line on which they ring at each other.
+    """
     clock = clock or ManualClock()
-    database, bus, workers = SqliteDatabase(directory, clock), MemoryEventBus(), Workers()
+    database: SqliteDatabase | PostgresDatabase = shared or SqliteDatabase(directory, clock)
+    bus, workers, boot_id = MemoryEventBus(line), Workers(), new_id()
     lane = WriteLane(database.writer, clock, lambda news: made.on_commit(news))  # noqa: PLW0108 - made later
     store, denials = Repositories(database), Denials(lane, clock)
     feed = Feed(bus, store.entries, store.runs, shared=database.shared)
@@ -140,13 +154,18 @@ async def opened(
     idle_us = int(liveness.idle_limit_s * 1_000_000)
     locks = LockManager(lane, projects, fields, MemoryLockRegistry(clock), denials, idle_limit_us=idle_us)
     sessions = SessionManager(
-        lane, projects, store.sessions, boot_id=new_id(), sessions_max=limits.sessions_per_project_max
+        lane,
+        projects,
+        store.sessions,
+        boot_id=boot_id,
+        sessions_max=limits.sessions_per_project_max,
+        shared=database.shared,
     )
     encode = EventEncoder(history=database, limits=limits, liveness=liveness)
     console = Console(store.runs, encode)
     hub = SessionHub(
         sessions,
-        StateReader(database, store, fanout=fanout),
+        StateReader(database, fanout=fanout),
         PresenceBoard(MemoryPresenceRegistry(), bus),
         clock,
         encode,
@@ -176,8 +195,11 @@ async def opened(
         IdleWatch(locks, fields, hub, clock, liveness),
         store,
         store.entries,
+        shared and Replicas(shared, sessions, hub, feed, clock=clock, liveness=liveness, boot_id=boot_id),
     )
     lane.start()
+    if made.replicas:
+        await made.replicas.join("127.0.0.1:1")
     try:
         yield made
     finally:

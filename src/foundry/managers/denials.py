@@ -11,6 +11,7 @@ import structlog
 from foundry.domain.entry import INSTANCE_LOG, Event
 from foundry.domain.errors import Unavailable
 from foundry.managers.entries import SERVER, entry
+from foundry.metrics import LOCK_DENIALS
 from foundry.store.needs import Needs
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Denials:
 
     def lock_denied(self, project_id: str, field: str, subject: str) -> None:
         """Count an acquire that was refused because the field was held."""
+        LOCK_DENIALS.inc()
         key = (project_id, field, subject)
         if key not in self._locks and len(self._locks) >= _KEYS_MAX:
             key = (project_id, field, "others")

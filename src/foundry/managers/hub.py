@@ -29,6 +29,7 @@ from foundry.domain.session import Activity, Attachment, CloseReason, Position, 
 from foundry.managers.channel import Channel
 from foundry.managers.endings import ending
 from foundry.managers.live import LiveSession
+from foundry.metrics import SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -118,6 +119,7 @@ class SessionHub:
         # The cursor first, then the state: what happens in between is in the ring, so there is no seam.
         live = LiveSession(session, caller, channel, self._clock.monotonic_s(), self._catch_up)
         self._live[session.session_id] = live
+        SESSIONS.inc()
         channel.subscribers[session.session_id] = live.wake
         try:
             missed_runs = await self._begin(live, attached, after)
@@ -309,6 +311,7 @@ class SessionHub:
     def _detached(self, live: LiveSession) -> None:
         if self._live.get(live.session_id) is live:
             del self._live[live.session_id]
+            SESSIONS.dec()
             live.channel.subscribers.pop(live.session_id, None)
             if live.console:
                 self._console.detach(live.console)

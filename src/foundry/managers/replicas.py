@@ -15,7 +15,7 @@ import structlog
 
 from foundry.domain.errors import GoingAway, Unavailable
 from foundry.domain.session import CloseReason
-from foundry.metrics import REPLICA_RENEWED
+from foundry.metrics import DATABASE_UP, REPLICA_RENEWED
 from foundry.store.replicas import ReplicaRepository
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Replicas:
         """
         await self._store.join(self._boot_id, self._clock.now_us(), address)
         self._renewed_s = self._clock.monotonic_s()
+        DATABASE_UP.set(1)
 
     async def run(self) -> None:
         """Renew, observe, and close what the dead left behind; for as long as the server runs.
@@ -144,4 +145,5 @@ class Replicas:
         healthy = silent_s <= self._liveness.replica_renewal_s + 3.0
         if healthy != self._healthy:
             self._healthy = healthy
+            DATABASE_UP.set(healthy)
             self._on_health(healthy)

@@ -39,17 +39,11 @@ class StateReader:
     def __init__(
         self,
         database: Database,
-        store: Repositories,
         *,
         fanout: Fanout,
     ) -> None:
         self._database = database
-        self._store = store
         self._fanout = fanout
-
-    async def position(self, project_id: str) -> Position:
-        """The newest position of a project's log."""
-        return Position(self._database.epoch, await self._store.entries.last_sequence(project_id))
 
     def at(self, sequence: int) -> Position:
         """A position of this history of the log."""

@@ -207,7 +207,7 @@ async def test_a_refused_statement_costs_no_connection(database: PostgresDatabas
     await whole(database)
 
 
-# --- a database that goes away -----------------------------------------------------------------------------------------
+# --- a database that goes away ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -152,6 +152,9 @@ class PostgresWriter:
             await self._roll_back()
             raise StoreBusyError("others write to this project; try again") from error
         except (*AWAY, Unavailable) as error:
+            if isinstance(error, ValueError):  # what was asked was wrong, and not the database
+                await self._roll_back()
+                raise
             self._drop()
             _log.warning("database_lost", error=type(error).__name__)
             raise Unavailable(_AWAY_TEXT) from error
@@ -211,6 +214,8 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(task)
     except (*AWAY, *BUSY) as error:
+        if isinstance(error, ValueError):
+            raise
         _log.warning("database_unavailable", error=type(error).__name__)
         raise Unavailable(_AWAY_TEXT) from error
 

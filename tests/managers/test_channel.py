@@ -151,16 +151,16 @@ async def test_a_frame_knows_its_newest_entry(time: OwnedTimeLoop) -> None:
     """So a reader knows what it has seen; presence and ticks are no entries and move nothing."""
     ring = channel(20)
     ring.publish(b"entry", sequence=7)
-    ring.publish(b"presence")
+    ring.publish(b"presence", presence=3)
     ring.publish(b"entry", sequence=8)
     ring.publish(b"tick")
     ring.flush()
     ring.publish(b"tick")
     ring.flush()
     assert ring.frames(0, 1_000) == [
-        Frame(b"entry", 7, 7, ((5, 7),)),
-        Frame(b"presenceentrytick", 8, 8, ((8, 0), (13, 8), (17, 0))),
-        Frame(b"tick", 0, 0, ((4, 0),)),
+        Frame(b"entry", 7, 7, 0, ((5, 7),)),
+        Frame(b"presenceentrytick", 8, 8, 3, ((8, -3), (13, 8), (17, 0))),
+        Frame(b"tick", 0, 0, 0, ((4, 0),)),
     ]
     assert ring.last_sequence == 8
 
@@ -174,17 +174,25 @@ async def test_flushing_nothing_is_nothing(time: OwnedTimeLoop) -> None:
 
 
 async def test_who_knows_an_entry_is_not_told_it_again(time: OwnedTimeLoop) -> None:
-    """A frame without the entries up to a position keeps all else that is in it."""
+    """A frame without what a snapshot has said: entries up to a position, who was here up to a version."""
     ring = channel(20)
-    for event, sequence in ((b"a", 7), (b"p", 0), (b"b", 8), (b"t", 0), (b"c", 9)):
-        ring.publish(event, sequence=sequence)
+    for event, sequence, presence in (
+        (b"a", 7, 0),
+        (b"p", 0, 3),
+        (b"b", 8, 0),
+        (b"t", 0, 0),
+        (b"q", 0, 4),
+        (b"c", 9, 0),
+    ):
+        ring.publish(event, sequence=sequence, presence=presence)
     ring.flush()
-    frames = ring.frames(0, 1_000)
-    assert [b"".join(frame.behind(known) for frame in frames) for known in (0, 6, 7, 8, 9, 10)] == [
-        b"apbtc",
-        b"apbtc",
-        b"pbtc",
-        b"ptc",
-        b"pt",
-        b"pt",
-    ]
+    (frame,) = ring.frames(0, 1_000)
+    told = {known: frame.behind(*known) for known in ((0, 0), (6, 2), (7, 0), (0, 3), (8, 3), (10, 9))}
+    assert told == {
+        (0, 0): b"apbtqc",
+        (6, 2): b"apbtqc",
+        (7, 0): b"pbtqc",
+        (0, 3): b"abtqc",
+        (8, 3): b"tqc",
+        (10, 9): b"t",
+    }

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from foundry.coordination.memory import MemoryEventBus, MemoryLockRegistry, MemoryPresenceRegistry
 from foundry.domain.draft import SaveResult
@@ -61,7 +62,7 @@ AGENT = caller("agent", PrincipalKind.AGENT)
 class Workspace:
     """Everything below the edge. ``committed`` fills with the entries of each commit, ``commits`` counts them."""
 
-    database: SqliteDatabase | PostgresDatabase
+    database: SqliteDatabase
     clock: ManualClock
     lane: WriteLane
     feed: Feed
@@ -178,7 +179,7 @@ async def opened(
         follower.follow(feed)
     hub.follow(bus)
     made = Workspace(
-        database,
+        cast("SqliteDatabase", database),  # tests of the embedded store look inside it
         clock,
         lane,
         feed,

@@ -36,32 +36,41 @@ class Frame:
 
     Attributes:
         first_sequence: Sequence number of the oldest log entry in it, ``last_sequence`` of the newest; 0 without any.
-        parts: Where each event ends, and its sequence number when it is an entry, else 0.
+        first_presence: Version of the oldest difference of who is here, 0 without any.
+        parts: Where each event ends, and its number: over 0 the sequence number of an entry, under 0 the version of
+            a difference of who is here, else 0.
     """
 
     data: bytes
     first_sequence: int
     last_sequence: int
+    first_presence: int
     parts: tuple[tuple[int, int], ...]
 
-    def behind(self, sequence: int) -> bytes:
-        """The events without the log entries up to ``sequence``: whoever comes in may know them from the store."""
-        if not 0 < self.first_sequence <= sequence:
+    def behind(self, sequence: int, presence: int) -> bytes:
+        """The events without those that whoever came in knows from the store and from a snapshot of who is here.
+
+        Args:
+            sequence: The newest entry that is known.
+            presence: The version that is known of who is here.
+        """
+        if not (0 < self.first_sequence <= sequence or 0 < self.first_presence <= presence):
             return self.data
         starts = (0, *(end for end, _ in self.parts))
         return b"".join(
             self.data[start:end]
             for start, (end, number) in zip(starts, self.parts, strict=False)
-            if not 0 < number <= sequence
+            if not (0 < number <= sequence or 0 < -number <= presence)
         )
 
 
 def _frame(events: list[tuple[bytes, int]]) -> Frame:
-    sequences = [sequence for _, sequence in events if sequence]
+    sequences = [number for _, number in events if number > 0] or [0]
+    versions = [-number for _, number in events if number < 0] or [0]
     ends = accumulate(len(data) for data, _ in events)
-    parts = tuple((end, sequence) for end, (_, sequence) in zip(ends, events, strict=True))
+    parts = tuple((end, number) for end, (_, number) in zip(ends, events, strict=True))
     data = b"".join([data for data, _ in events])
-    return Frame(data, sequences[0] if sequences else 0, sequences[-1] if sequences else 0, parts)
+    return Frame(data, sequences[0], sequences[-1], versions[0], parts)
 
 
 class Channel:
@@ -90,14 +99,15 @@ class Channel:
         """Number of the next frame."""
         return self.base + len(self._frames)
 
-    def publish(self, event: bytes, *, sequence: int = 0, urgent: bool = False) -> None:
+    def publish(self, event: bytes, *, sequence: int = 0, presence: int = 0, urgent: bool = False) -> None:
         """Add an encoded event; it goes out at once when the project is quiet, and soon otherwise.
 
         Args:
             sequence: Its sequence number when it is a log entry.
+            presence: Its version when it is a difference of who is here.
             urgent: Somebody waits for it: a lock or a version.
         """
-        self._pending.append((event, sequence))
+        self._pending.append((event, sequence or -presence))
         self.last_sequence = max(self.last_sequence, sequence)
         loop = asyncio.get_running_loop()
         linger = linger_s(len(self.subscribers))

@@ -162,10 +162,11 @@ class SessionHub:
         channel = live.channel
         for event in news.events:
             live.send(self._encode(event))
-        live.send(self._encode(await self._presence.snapshot(channel.project_id, channel.presence_version)))
+        presence_version = channel.presence_version
+        live.send(self._encode(await self._presence.snapshot(channel.project_id, presence_version)))
         live.send(self._encode(CaughtUp(news.position)))
         # What the ring holds up to here, or is about to, is told already.
-        live.seen_sequence = news.position.sequence
+        live.seen_sequence, live.seen_presence = news.position.sequence, presence_version
         channel.last_sequence = max(channel.last_sequence, news.position.sequence)
 
     async def _catch_up(self, live: LiveSession) -> None:
@@ -228,7 +229,8 @@ class SessionHub:
     def _tell_presence(self, channel: Channel | None, changed: PresenceEvent | None) -> None:
         if channel and changed:
             channel.presence_version += 1
-            channel.publish(self._encode(replace(changed, version=channel.presence_version)))
+            event = self._encode(replace(changed, version=channel.presence_version))
+            channel.publish(event, presence=channel.presence_version)
 
     def warn_idle(self, lock: Lock) -> None:
         """Tell a holder, if it is here, that its lock is about to be released."""
@@ -261,12 +263,13 @@ class SessionHub:
             event = self._encode(EntryEvent(entry))
             channel.publish(event, sequence=entry.sequence, urgent=entry.new.event in _URGENT)
         if entry.new.event is Event.SESSION_RESUMED:
-            live = self._live.get(str(entry.new.data["session_id"]))
-            if live and live.session.stream_epoch < int(str(entry.new.data["stream_epoch"])):
-                self._detached(live)
-                live.end(ending("SUPERSEDED", live.session_id), keeps_session=True)
-            # Whoever resumed it shows it anew.
-            self._presence.let_go(entry.log, str(entry.new.data["session_id"]))
+            session_id, stream_epoch = str(entry.new.data["session_id"]), int(str(entry.new.data["stream_epoch"]))
+            live = self._live.get(session_id)
+            if live is None or live.session.stream_epoch < stream_epoch:
+                self._presence.let_go(entry.log, session_id)  # whoever resumed it shows it anew
+                if live:
+                    self._detached(live)
+                    live.end(ending("SUPERSEDED", session_id), keeps_session=True)
         elif entry.new.event is Event.SESSION_CLOSED:
             session_id = str(entry.new.data["session_id"])
             live = self._live.get(session_id)

@@ -44,6 +44,7 @@ class LiveSession:
         self.channel = channel
         self.cursor = channel.head
         self.seen_sequence = 0
+        self.seen_presence = 0
         self.heard_s = now_s
         self.progress_s = now_s
         self.acknowledged_sequence = 0
@@ -138,6 +139,6 @@ class LiveSession:
     def _take_ring(self, bytes_max: int) -> list[bytes]:
         frames = self.channel.frames(self.cursor, bytes_max)
         self.cursor += len(frames)
-        data = [frame.behind(self.seen_sequence) for frame in frames]
+        data = [frame.behind(self.seen_sequence, self.seen_presence) for frame in frames]
         self.seen_sequence = max(self.seen_sequence, *(frame.last_sequence for frame in frames))
         return data

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from foundry.client import connect
 from foundry.identity import make_dev_key, mint_dev_token
 from tests.deploy.files import ROLES, compose, development, dockerfile
-from tests.servers.postgres import execute, finished, free_port
+from tests.servers.postgres import binaries_of_the_wheel, execute, finished, free_port
 from tests.stories.processes import PATIENCE_S, Child, Finished
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Installation:
         """Do what the image of Postgres does when it starts for the first time."""
         finished(execute(self.postgres.admin_url(), "DROP ROLE foundry_owner", "DROP ROLE foundry_server"))
         subprocess.run(
-            ["psql", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-f", ROLES, self.postgres.admin_url()],
+            [binaries_of_the_wheel() / "psql", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-f", ROLES, self.postgres.admin_url()],
             env={**os.environ, **development()},
             check=True,
             capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import urllib.request
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import asyncpg
 import pytest
 
 from tests.deploy.files import compose, development, seconds
+from tests.servers.postgres import free_port
 
 if TYPE_CHECKING:
     from tests.deploy.installation import Installation
@@ -59,29 +61,49 @@ async def test_a_server_with_the_owners_role_does_not_start(installation: Instal
 
 
 async def test_what_one_server_saves_the_other_reads(installation: Installation) -> None:
-    """Two servers, started, asked and stopped as Compose does it."""
-    grace_s = seconds(compose()["services"]["foundry-1"]["stop_grace_period"])
+    """Two servers, asked whether they are well, used, measured and stopped as Compose does it."""
     assert not await installation.healthy("foundry-1")
     async with installation.serving("foundry-1") as one, installation.serving("foundry-2") as other:
         assert await installation.healthy("foundry-1")
         assert await installation.healthy("foundry-2")
-        async with installation.connect(one.address, "alice") as here, installation.connect(other.address, "alice") as there:
-            project = await here.projects.create("Oncology")
-            saved = await here.drafts.save(project.project_id, {"system_prompt": "Be exact.\n"}, base_version=0)
-            read = await there.drafts.get(project.project_id, saved.draft.version_number, include_content=True)
-            assert read == await here.drafts.get(project.project_id, saved.draft.version_number, include_content=True)
+        here, there = installation.connect(one.address, "alice"), installation.connect(other.address, "alice")
+        async with here as alice, there as again:
+            project = await alice.projects.create("Oncology")
+            saved = await alice.drafts.save(project.project_id, {"system_prompt": "Be exact.\n"}, base_version=0)
+            read = await again.drafts.get(project.project_id, saved.draft.version_number)
+            assert read == await alice.drafts.get(project.project_id, saved.draft.version_number)
         for server in (one, other):
             metrics = await asyncio.to_thread(_metrics, server.metrics)
             assert "foundry_redis_up 1.0" in metrics
             assert "foundry_replica_renewed_seconds" in metrics
-        async with installation.connect(f"{one.address},{other.address}", "alice") as both:
-            async with both.session(project.project_id) as session, session.lock("system_prompt") as lock:
-                # A client is there when the servers leave, and is told to come back.
-                since_s = time.monotonic()
-                assert [await one.process.terminate(), await other.process.terminate()] == [0, 0]
-                assert time.monotonic() - since_s < grace_s
-                assert lock.fencing_token
+        assert [await one.process.terminate(), await other.process.terminate()] == [0, 0]
     assert not await installation.healthy("foundry-1")
+
+
+async def test_one_server_after_the_other_is_replaced_under_a_lock(installation: Installation) -> None:
+    """A rolling upgrade: each leaves in the time that Compose gives it, and nobody loses the pen."""
+    grace_s = seconds(compose()["services"]["foundry-1"]["stop_grace_period"])
+    listen = f"127.0.0.1:{free_port()}"
+    async with contextlib.AsyncExitStack() as stack:
+        one = await stack.enter_async_context(installation.serving("foundry-1", FOUNDRY_LISTEN=listen))
+        other = await stack.enter_async_context(installation.serving("foundry-2"))
+        both = f"{one.address},{other.address}"
+        alice = await stack.enter_async_context(installation.connect(both, "alice"))
+        project = await alice.projects.create("Oncology")
+        session = await stack.enter_async_context(alice.session(project.project_id))
+        lock = await stack.enter_async_context(session.lock("system_prompt"))
+        token = lock.fencing_token
+        for version, leaving in enumerate((one, other), start=1):
+            since_s = time.monotonic()
+            assert await leaving.process.terminate() == 0
+            assert time.monotonic() - since_s < grace_s
+            if leaving is one:
+                await stack.enter_async_context(installation.serving("foundry-1", FOUNDRY_LISTEN=listen))
+            saved = await lock.save(f"Version {version}.\n", keep_lock=True)
+            assert saved.draft.version_number == version
+            assert lock.fencing_token == token
+    ended = installation.rows("SELECT DISTINCT event FROM log_entry WHERE event = 'lock_released'")
+    assert ended == [("lock_released",)]
 
 
 def _metrics(listen: str) -> str:

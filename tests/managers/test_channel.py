@@ -174,20 +174,15 @@ async def test_flushing_nothing_is_nothing(time: OwnedTimeLoop) -> None:
 
 
 async def test_who_knows_an_entry_is_not_told_it_again(time: OwnedTimeLoop) -> None:
-    """A frame without what a snapshot has said: entries up to a position, who was here up to a version."""
+    """Frames without what a snapshot has said: entries up to a position, who was here up to a version."""
     ring = channel(20)
-    for event, sequence, presence in (
-        (b"a", 7, 0),
-        (b"p", 0, 3),
-        (b"b", 8, 0),
-        (b"t", 0, 0),
-        (b"q", 0, 4),
-        (b"c", 9, 0),
-    ):
+    events = ((b"a", 7, 0), (b"p", 0, 3), (b"b", 8, 0), (b"t", 0, 0), (b"q", 0, 4), (b"c", 9, 0))
+    for event, sequence, presence in events:
         ring.publish(event, sequence=sequence, presence=presence)
     ring.flush()
-    (frame,) = ring.frames(0, 1_000)
-    told = {known: frame.behind(*known) for known in ((0, 0), (6, 2), (7, 0), (0, 3), (8, 3), (10, 9))}
+    frames = ring.frames(0, 1_000)
+    known_before = ((0, 0), (6, 2), (7, 0), (0, 3), (8, 3), (10, 9))
+    told = {known: b"".join(frame.behind(*known) for frame in frames) for known in known_before}
     assert told == {
         (0, 0): b"apbtqc",
         (6, 2): b"apbtqc",

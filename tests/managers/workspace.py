@@ -196,7 +196,7 @@ async def opened(
         IdleWatch(locks, fields, hub, clock, liveness),
         store,
         store.entries,
-        shared and Replicas(shared, sessions, hub, feed, clock=clock, liveness=liveness, boot_id=boot_id),
+        Replicas(shared, sessions, hub, feed, clock=clock, liveness=liveness, boot_id=boot_id) if shared else None,
     )
     lane.start()
     if made.replicas:

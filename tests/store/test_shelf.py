@@ -25,7 +25,7 @@ from foundry.domain.errors import (
 )
 from foundry.domain.field import FieldState
 from foundry.domain.project import Role
-from foundry.domain.run import RunResult, RunState
+from foundry.domain.run import RunState
 from foundry.domain.session import CloseReason, SessionState
 from foundry.managers.comments import WantedComment
 from foundry.managers.drafts import RequestedChange, SaveRequest
@@ -50,6 +50,10 @@ async def batches(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 @pytest.fixture
 def workspace(batches: Batches) -> Workspace:
     return batches.workspace
+
+
+async def _fields(workspace: Workspace, project_id: str) -> list[FieldState]:
+    return await workspace.lane.submit(Needs(project_id, all_fields=True), lambda unit: unit.fields)
 
 
 def removing(workspace: Workspace, project_id: str, base: int, name: str) -> Any:
@@ -107,7 +111,7 @@ async def test_a_session_that_was_resumed_before_it_is_not_closed_by_a_late_tear
     coming_back = OpenSession(project_id, resume_session_id=attached.session.session_id, resume_secret=attached.secret)
     resumed, closed, refused = await batches.together(
         workspace.sessions.open(ALICE, coming_back),
-        workspace.sessions.close(attached.session, CloseReason.STREAM_LOST),
+        workspace.sessions.close(attached.session, CloseReason.STREAM_GONE),
         workspace.sessions.open(ALICE, coming_back),
     )
     assert (resumed.resumed, closed) == (True, False)
@@ -203,7 +207,7 @@ async def test_a_lock_that_was_lost_before_it_saves_nothing(batches: Batches, wo
     his = await workspace.session(project_id, BOB)
     lock = await workspace.lock(his, "notes", BOB)
     broken, saved = await batches.together(
-        workspace.locks.break_lock(ALICE, project_id, "notes", lock.fencing_token, reason="stuck"),
+        workspace.locks.break_(ALICE, project_id, "notes", lock.fencing_token, "stuck"),
         workspace.save(lock, "late", 0, BOB),
     )
     assert not isinstance(broken, Exception)
@@ -244,10 +248,10 @@ async def test_a_field_that_was_removed_before_it_is_looked_up_in_the_next_trans
 
 
 async def test_names_made_before_it_are_names(batches: Batches, workspace: Workspace) -> None:
-    """A name that is too much like one which another operation of the batch has just made is refused."""
+    """A name below one that another operation of the batch has just made is refused."""
     project_id = await workspace.project(ALICE)
     made, refused = await batches.together(
-        workspace.save_unary(project_id, 0, {"notes": "1"}), workspace.save_unary(project_id, 0, {"Notes": "1"})
+        workspace.save_unary(project_id, 0, {"notes": "1"}), workspace.save_unary(project_id, 0, {"notes/a": "1"})
     )
     assert not isinstance(made, Exception)
     assert isinstance(refused, FieldNameConflict)
@@ -311,7 +315,7 @@ async def test_comments_made_before_it_count(batches: Batches, workspace: Worksp
     def count() -> Any:
         return workspace.lane.submit(wanted, lambda unit: unit.comment_counts)
 
-    reply = WantedComment("And?", reply_to=first.comment_id)
+    reply = WantedComment("And?", parent_comment_id=first.comment_id)
     answers = await batches.together(
         count(),
         workspace.comments.create(ALICE, project_id, WantedComment("Another thread")),
@@ -330,9 +334,8 @@ async def test_a_run_ends_once_within_a_batch(batches: Batches, workspace: Works
     project_id = await workspace.project(ALICE)
     await workspace.save_unary(project_id, 0, {"notes": "1"})
     run = (await workspace.runs.start(ALICE, project_id, WantedRun())).run
-    passed = RunResult(RunState.PASSED)
     first, second, looked = await batches.together(
-        workspace.runs.finish(ALICE, project_id, run.run_id, passed),
+        workspace.runs.finish(ALICE, project_id, run.run_id, RunState.PASSED),
         workspace.runs.cancel(ALICE, project_id, run.run_id),
         workspace.lane.submit(Needs(project_id, running_runs=True), lambda unit: unit.running_runs),
     )
@@ -377,7 +380,7 @@ async def test_what_is_only_validated_is_seen_by_nobody(batches: Batches, worksp
     )
     assert tried.draft.version_number == done.draft.version_number == 1
     assert isinstance(late, StaleVersion)
-    assert (await workspace.store.fields.get(project_id, "notes")).fence == 1
+    assert [(state.name, state.fence) for state in await _fields(workspace, project_id)] == [("notes", 1)]
 
 
 # --- whole batches ---------------------------------------------------------------------------------------------------

@@ -223,3 +223,10 @@ def test_tokens_need_a_development_server(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith("foundry: ")
     assert "foundry serve --dev" in result.stderr
+
+
+def test_several_servers_are_named_by_addresses_of_one_family() -> None:
+    """Said before anything is sent, also by the commands that need no token."""
+    for command in (["health"], ["--token", "t", "project", "list"]):
+        result = CliRunner().invoke(app, ["--target", "127.0.0.1:1,[::1]:2", *command])
+        assert (result.exit_code, "one family" in result.stderr) == (2, True), result.output

@@ -90,7 +90,7 @@ def root(
     ctx: typer.Context,
     *,
     target: Annotated[
-        str, typer.Option(envvar="FOUNDRY_TARGET", metavar="HOST:PORT", help="Server to call.")
+        str, typer.Option(envvar="FOUNDRY_TARGET", metavar="HOST:PORT[,...]", help="Server to call.")
     ] = "127.0.0.1:50051",
     token_: Annotated[
         str,

@@ -40,8 +40,12 @@ def _check(call: Invocation, timeout_s: float) -> str:
     from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
     from grpc_health.v1.health_pb2_grpc import HealthStub
 
+    from foundry.client.channel import target_of
+
     credentials = call.credentials()
-    channel = grpc.secure_channel(call.target, credentials) if credentials else grpc.insecure_channel(call.target)
+    call.check_target()
+    target = target_of(call.target)
+    channel = grpc.secure_channel(target, credentials) if credentials else grpc.insecure_channel(target)
     with channel:
         try:
             stub: Any = HealthStub(channel)  # its stubs know no methods

@@ -29,7 +29,7 @@ class Invocation:
     """The global options of one command line.
 
     Attributes:
-        target: Server to call, ``HOST:PORT``.
+        target: Server to call, ``HOST:PORT``, or several that share a store, ``ADDRESS:PORT,ADDRESS:PORT``.
         token: Bearer token, or empty.
         token_file: File with the bearer token, read again for each new connection; wins over ``token``.
         tls: Whether to speak TLS; None for yes, unless the target is this machine.
@@ -49,6 +49,7 @@ class Invocation:
         """Connect for a few calls; a refusal ends the command with its sentence and exit code."""
         from foundry.client import connect_sync
 
+        self.check_target()
         with self.refusals(), connect_sync(self.target, self.bearer(), tls=self.credentials()) as foundry:
             yield foundry
 
@@ -57,6 +58,7 @@ class Invocation:
         """Connect for a session; tokens are read again for every stream."""
         from foundry.client import connect
 
+        self.check_target()
         self.bearer()  # says at once what is missing
         async with connect(self.target, self.bearer, tls=self.credentials()) as foundry:
             yield foundry
@@ -70,6 +72,16 @@ class Invocation:
             yield
         except FoundryError as error:
             self.output.fail(failure_of(error, self.target))
+
+    def check_target(self) -> None:
+        """End the command if the servers to call are named as gRPC cannot use them."""
+        from foundry.client.channel import target_of
+
+        try:
+            target_of(self.target)
+        except ValueError:
+            sentence = f"--target: several servers are named by IP addresses of one family: {self.target}"
+            self.output.fail(Failure(sentence, ExitCode.USAGE, "SETTINGS_INVALID"))
 
     def bearer(self) -> str:
         """Return the token, or end the command because there is none."""
@@ -159,7 +171,11 @@ def is_project_id(text: str) -> bool:
 
 
 def is_this_machine(target: str) -> bool:
-    """Whether a target never leaves this machine, so that plain text is safe."""
+    """Whether a target, one server or several, never leaves this machine, so that plain text is safe."""
+    return all(_is_here(part.strip()) for part in target.split(","))
+
+
+def _is_here(target: str) -> bool:
     if target.startswith("unix:"):
         return True
     address = re.sub(r"^(dns|ipv4|ipv6):(//[^/]*/)?", "", target)

@@ -49,6 +49,10 @@ class Liveness(BaseModel):
     silence_limit_s: float = Field(15.0, gt=0, le=120)
     #: The first message of a stream must come within this time.
     open_limit_s: float = Field(10.0, gt=0, le=60)
+    #: Sessions that are opened at once. Others wait in line, for less time than their clients wait for an answer, and
+    #: are then told when to come back: a gateway that restarts opens all its streams together.
+    openings_max: int = Field(64, ge=1, le=10_000)
+    opening_wait_s: float = Field(5.0, gt=0, le=60)
     #: Longest grace a client may ask for.
     grace_s_max: float = Field(30.0, ge=0, le=120)
     #: After a restart, sessions of the process before may be resumed for this long.

@@ -88,6 +88,7 @@ class SessionHub:
         self._live: dict[str, LiveSession] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._doors = asyncio.Semaphore(liveness.openings_max)
 
     # --- a stream begins ---
 
@@ -101,9 +102,22 @@ class SessionHub:
             seen_lines: Lines already seen, by run, if the client follows runs; else None.
 
         Raises:
-            GoingAway: The server is leaving.
+            GoingAway: The server is leaving, or too many come at once.
             FoundryError: See ``SessionManager.open``.
         """
+        try:
+            async with asyncio.timeout(self._liveness.opening_wait_s):
+                await self._doors.acquire()
+        except TimeoutError:
+            raise GoingAway(self._liveness.drain_s) from None
+        try:
+            return await self._open(caller, wanted, after, seen_lines)
+        finally:
+            self._doors.release()
+
+    async def _open(
+        self, caller: Caller, wanted: OpenSession, after: Position | None, seen_lines: Mapping[str, int] | None
+    ) -> LiveSession:
         if self._draining:
             raise GoingAway(self._liveness.drain_s)
         # Followed before it is opened: whatever ends this session is heard of.

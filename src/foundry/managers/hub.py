@@ -341,6 +341,7 @@ class SessionHub:
         task = asyncio.create_task(_quietly(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # a task that was cancelled before it began never awaits it
 
     # --- the server ---
 

@@ -19,7 +19,6 @@ from foundry.domain.events import (
     EntryEvent,
     IdleWarning,
     Opened,
-    PresenceChanged,
     Resync,
     ResyncReason,
     ServerGoing,
@@ -29,6 +28,7 @@ from foundry.domain.session import Activity, Attachment, CloseReason, Position, 
 from foundry.managers.channel import Channel
 from foundry.managers.endings import ending
 from foundry.managers.live import LiveSession
+from foundry.managers.presence_lane import PresenceLane
 from foundry.metrics import SESSIONS
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from foundry.clock import Clock
     from foundry.coordination.ports import EventBus
-    from foundry.domain.events import News, PresenceEvent, Ring, SessionEvent
+    from foundry.domain.events import News, SessionEvent
     from foundry.domain.lock import Lock
     from foundry.domain.principal import Caller
     from foundry.domain.session import Session
@@ -77,14 +77,14 @@ class SessionHub:
     ) -> None:
         self._sessions = sessions
         self._state = state
-        self._presence = presence
+        self._channels: dict[str, Channel] = {}
+        self._presence = PresenceLane(presence, self._channels, encode)
         self._feed = feed
         self._console = console
         self._clock = clock
         self._encode = encode
         self._liveness = liveness
         self._fanout = fanout
-        self._channels: dict[str, Channel] = {}
         self._live: dict[str, LiveSession] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -156,7 +156,7 @@ class SessionHub:
             why = current.close_reason or CloseReason.SUPERSEDED
             live.end(ending(why, session.session_id), keeps_session=True)
             return []
-        await self._show(session.project_id, _presence(session))
+        await self._presence.show(session.project_id, _presence(session))
         news = await self._state.since(session.project_id, live.caller.principal.subject, after)
         if news.resync:
             attachment = Attachment.SNAPSHOT
@@ -177,7 +177,7 @@ class SessionHub:
         for event in news.events:
             live.send(self._encode(event))
         presence_version = channel.presence_version
-        live.send(self._encode(await self._presence.snapshot(channel.project_id, presence_version)))
+        live.send(await self._presence.snapshot(channel))
         live.send(self._encode(CaughtUp(news.position)))
         # What the ring holds up to here, or is about to, is told already.
         live.seen_sequence, live.seen_presence = news.position.sequence, presence_version
@@ -219,32 +219,7 @@ class SessionHub:
             await asyncio.sleep(delay_s)
         shown, live.shown, live.shown_s = live.shown, None, self._clock.monotonic_s()
         if shown is not None and not live.ended.is_set():
-            await self._show(live.session.project_id, replace(_presence(live.session), shown=shown))
-
-    # Both ask for the project's channel of this moment: that of a stream that is gone may be nobody's by now.
-
-    async def _show(self, project_id: str, here: Presence) -> None:
-        channel = self._channels.get(project_id)
-        version = channel.presence_version + 1 if channel else 0
-        self._tell_presence(channel, await self._presence.put(project_id, here, version))
-
-    async def _hide(self, project_id: str, session_id: str) -> None:
-        channel = self._channels.get(project_id)
-        version = channel.presence_version + 1 if channel else 0
-        self._tell_presence(channel, await self._presence.remove(project_id, session_id, version))
-        if project_id not in self._channels:
-            self._presence.forget(project_id)
-
-    async def _look_around(self, channel: Channel) -> None:
-        """Tell what changed of who is here without anybody here doing it."""
-        changed = await self._presence.refresh(channel.project_id, channel.presence_version + 1)
-        self._tell_presence(channel, changed)
-
-    def _tell_presence(self, channel: Channel | None, changed: PresenceEvent | None) -> None:
-        if channel and changed:
-            channel.presence_version += 1
-            event = self._encode(replace(changed, version=channel.presence_version))
-            channel.publish(event, presence=channel.presence_version)
+            await self._presence.show(live.session.project_id, replace(_presence(live.session), shown=shown))
 
     def warn_idle(self, lock: Lock) -> None:
         """Tell a holder, if it is here, that its lock is about to be released."""
@@ -255,17 +230,7 @@ class SessionHub:
     def follow(self, bus: EventBus) -> None:
         """Serve the streams from the feed, and look who is here when another process rings."""
         self._feed.subscribe(self._receive)
-        bus.subscribe(self._rung)
-
-    def _rung(self, ring: Ring) -> None:
-        channel = self._channels.get(ring.project_id) if isinstance(ring, PresenceChanged) else None
-        if channel and not channel.presence_due:
-            channel.presence_due = True
-            self._spawn(self._look_soon(channel))
-
-    async def _look_soon(self, channel: Channel) -> None:
-        channel.presence_due = False
-        await self._look_around(channel)
+        bus.subscribe(lambda ring: self._spawn_if(self._presence.rung(ring)))
 
     def _receive(self, entry: News) -> None:
         if not isinstance(entry, Entry):
@@ -292,7 +257,7 @@ class SessionHub:
                 why = str(entry.new.data["close_reason"]).removeprefix("SESSION_CLOSE_REASON_")
                 live.end(ending(why, session_id), keeps_session=True)
             if live or entry.new.data["close_reason"] != _UNARY:
-                self._spawn(self._hide(entry.log, session_id))
+                self._spawn(self._presence.hide(entry.log, session_id))
 
     # --- a stream ends ---
 
@@ -304,7 +269,7 @@ class SessionHub:
         session = live.session
         if session.grace_ms and why is CloseReason.STREAM_GONE:
             if await self._until_stored(lambda: self._sessions.detach(session)):
-                await self._show(session.project_id, replace(_presence(session), reconnecting=True))
+                await self._presence.show(session.project_id, replace(_presence(session), reconnecting=True))
                 self._spawn(self._close_later(session, session.grace_ms / 1000, why))
         else:
             by = live.caller if why is CloseReason.LEAVE else None
@@ -337,6 +302,10 @@ class SessionHub:
                 self._presence.forget(live.session.project_id)
             self._feed.unwatch(live.session.project_id)
 
+    def _spawn_if(self, work: Coroutine[Any, Any, Any] | None) -> None:
+        if work:
+            self._spawn(work)
+
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(_quietly(work))
         self._tasks.add(task)
@@ -366,7 +335,7 @@ class SessionHub:
                 self._tick()
                 # Leases of those whose server died end without a ring.
                 for channel in list(self._channels.values()):
-                    self._spawn(self._look_around(channel))
+                    self._spawn(self._presence.look(channel))
             expected_s = self._clock.monotonic_s() + _SWEEP_S
             await asyncio.sleep(_SWEEP_S)
 
@@ -381,20 +350,12 @@ class SessionHub:
             live.heard_s = now_s  # its messages wait for us, not we for them
         elif now_s - live.heard_s > self._liveness.silence_limit_s:
             why = CloseReason.HEARTBEAT
-        if not why and self._stuck_s(live, now_s) > self._liveness.slow_consumer_limit_s:
+        if not why and live.stuck_s(now_s) > self._liveness.slow_consumer_limit_s:
             why = CloseReason.SLOW_CONSUMER
         if why:
             # The entry of the close ends the stream.
             live.closing = True
             self._spawn(self._until_stored(lambda: self._sessions.close(live.session, why)))
-
-    @staticmethod
-    def _stuck_s(live: LiveSession, now_s: float) -> float:
-        """For how long a client has taken nothing, seconds: neither a write went through, nor did it see more."""
-        writing_s = 0.0 if live.writing_since_s is None else now_s - live.writing_since_s
-        if not 0 < live.acknowledged_sequence < live.seen_sequence:
-            live.progress_s = now_s
-        return max(writing_s, now_s - live.progress_s)
 
     def _tick(self) -> None:
         for channel in list(self._channels.values()):

@@ -98,6 +98,13 @@ class LiveSession:
             self._room.set()
             self.wake()
 
+    def stuck_s(self, now_s: float) -> float:
+        """For how long the client has taken nothing, seconds: neither a write went through, nor did it see more."""
+        writing_s = 0.0 if self.writing_since_s is None else now_s - self.writing_since_s
+        if not 0 < self.acknowledged_sequence < self.seen_sequence:
+            self.progress_s = now_s
+        return max(writing_s, now_s - self.progress_s)
+
     async def take(self) -> bytes:
         """The next encoded frame; waits for one. Empty when the stream has ended and all was taken."""
         while True:

@@ -22,6 +22,7 @@ from foundry.store.requests import request_key
 if TYPE_CHECKING:
     from foundry.coordination.ports import LockRegistry
     from foundry.domain.events import News
+    from foundry.domain.field import FieldState
     from foundry.domain.principal import Caller
     from foundry.managers.denials import Denials
     from foundry.managers.feed import Feed
@@ -104,8 +105,7 @@ class LockManager:
             await self._check_not_held(caller, project_id, field, session_id)
 
         def decide(unit: UnitOfWork) -> AcquireResult:
-            project, _ = authorize(unit, caller, Action.EDIT)
-            check_content_open(project)
+            check_content_open(authorize(unit, caller, Action.EDIT)[0])
             session = attached_session(unit, caller, session_id)
             state = unit.field(field)
             already = state.lock is not None and state.lock.session_id == session_id
@@ -122,14 +122,7 @@ class LockManager:
                     purpose=purpose,
                     if_unchanged_since=if_unchanged_since,
                 )
-            return AcquireResult(
-                lock=lock,
-                field_version=state.last_changed_version,
-                field_sha256=state.content.sha256 if state.content else "",
-                head_version=project.head_version,
-                sequence=unit.last_sequence(),
-                already_held=already,
-            )
+            return _acquired(unit, lock, state, already_held=already)
 
         needs = Needs(project_id, caller.principal.subject, sessions=(session_id,), fields=(field,))
         try:
@@ -314,6 +307,17 @@ class LockManager:
             await asyncio.sleep(_SHOWN_AGAIN_S)
             with contextlib.suppress(Unavailable):
                 await self._registry.renew(await self._fields.held_on(self._boot_id))
+
+
+def _acquired(unit: UnitOfWork, lock: Lock, state: FieldState, *, already_held: bool) -> AcquireResult:
+    return AcquireResult(
+        lock=lock,
+        field_version=state.last_changed_version,
+        field_sha256=state.content.sha256 if state.content else "",
+        head_version=unit.project.head_version,
+        sequence=unit.last_sequence(),
+        already_held=already_held,
+    )
 
 
 def _held(unit: UnitOfWork, field: str, session_id: str, fencing_token: int) -> Lock:

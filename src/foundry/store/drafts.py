@@ -12,10 +12,11 @@ from foundry.domain.draft import Draft, DraftOrigin, FieldChange
 from foundry.domain.field import FieldDigest, FieldKind, FieldValue
 from foundry.store import tables as t
 from foundry.store.codec import dump_principal, load_principal
+from foundry.store.flush import Write
 from foundry.store.statement import Row, Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from foundry.store.database import Reader
 
@@ -159,6 +160,23 @@ def change_parameters(draft: Draft, change: FieldChange) -> dict[str, object]:
         "session_id": draft.session_id,
         "subject": draft.author.subject,
     }
+
+
+def draft_writes(draft: Draft, contents: Mapping[str, bytes]) -> list[Write]:
+    """What inserts a version with its changes and new contents (by hash). Changes are made under their locks."""
+    project_id, version = draft.project_id, draft.version_number
+    row, project = ("draft", project_id, version), ("project", project_id)
+    rests_on = (project, ("session", draft.session_id))
+    writes = [Write(INSERT_DRAFT, draft_parameters(draft), (row, ("drafts", project_id)), rests_on)]
+    for change in draft.changed_fields:
+        field = ("field", project_id, change.field)
+        grant = ("grant", project_id, change.field, change.fencing_token)
+        key = ("change", project_id, change.field, version)
+        writes.append(Write(INSERT_CHANGE, change_parameters(draft, change), (key,), (row, field, grant)))
+    for sha256, data in contents.items():
+        content = {"project_id": project_id, "sha256": bytes.fromhex(sha256), "data": data}
+        writes.append(Write(INSERT_CONTENT, content, (("content", project_id, sha256),), (project,), expected=None))
+    return writes
 
 
 class DraftRepository:

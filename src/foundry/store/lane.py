@@ -139,10 +139,10 @@ class WriteLane:
 
     async def _transact(self, jobs: list[_Job[Any]]) -> None:
         outcomes, news = await self._writer.transact(lambda connection: self._operate(connection, jobs))
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            if outcome is None:
-                self._waiting.appendleft(job)
-            else:
+        decided = list(zip(jobs, outcomes, strict=True))
+        self._waiting.extendleft(job for job, outcome in reversed(decided) if outcome is None)
+        for job, outcome in decided:
+            if outcome:
                 _resolve(job.future, outcome)
         if news:
             self._publish(news)

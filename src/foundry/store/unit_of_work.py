@@ -297,30 +297,7 @@ class UnitOfWork:
 
     def add_draft(self, draft: Draft, contents: Mapping[str, bytes]) -> None:
         """Insert a version with its changes and new contents (by hash), and move the head to it."""
-        project_id, version = draft.project_id, draft.version_number
-        row = ("draft", project_id, version)
-        rests_on: tuple[Key, ...] = (("project", project_id), ("session", draft.session_id))
-        self._stage(drafts.INSERT_DRAFT, drafts.draft_parameters(draft), row, ("drafts", project_id), rests_on=rests_on)
-        for change in draft.changed_fields:
-            self._stage(
-                drafts.INSERT_CHANGE,
-                drafts.change_parameters(draft, change),
-                ("change", project_id, change.field, version),
-                rests_on=(
-                    row,
-                    ("field", project_id, change.field),
-                    ("grant", project_id, change.field, change.fencing_token),
-                ),
-            )
-        for sha256, data in contents.items():
-            content = {"project_id": project_id, "sha256": bytes.fromhex(sha256), "data": data}
-            self._stage(
-                drafts.INSERT_CONTENT,
-                content,
-                ("content", project_id, sha256),
-                rests_on=(("project", project_id),),
-                expected=None,
-            )
+        self.writes += drafts.draft_writes(draft, contents)
         head = self._rows.heads[draft.project_id]
         self._rows.heads[draft.project_id] = replace(
             head, head_version=draft.version_number, current_draft_id=draft.draft_id

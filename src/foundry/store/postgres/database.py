@@ -61,6 +61,7 @@ class PostgresDatabase:
         self._slots = asyncio.Semaphore(limits.pool_max)
         self._epoch = 1
         self._moved = False
+        self._closed = False
         self.instance_id = ""
         self.page_token_key = b""
 
@@ -188,28 +189,34 @@ class PostgresDatabase:
     async def _pooled(self) -> AsyncIterator[Driver]:
         """A connection of the pool; one that failed is not taken back."""
         async with self._slots:
-            driver = self._take()
-            if driver is None:
-                driver = await connect(self._url, self._limits)
+            driver = await self._take()
             try:
                 yield driver
             except (asyncpg.PostgresError, Unavailable):
                 if driver.is_closed() or driver.is_in_transaction():
                     driver.terminate()
                 else:
-                    self._idle.append(driver)
+                    self._give_back(driver)
                 raise
             except BaseException:
                 driver.terminate()
                 raise
-            self._idle.append(driver)
+            self._give_back(driver)
 
-    def _take(self) -> Driver | None:
+    async def _take(self) -> Driver:
+        if self._closed:
+            raise Unavailable("this server leaves")
         while self._idle:
             driver = self._idle.pop()
             if not driver.is_closed():
                 return driver
-        return None
+        return await connect(self._url, self._limits)
+
+    def _give_back(self, driver: Driver) -> None:
+        if self._closed:
+            driver.terminate()
+        else:
+            self._idle.append(driver)
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:
@@ -234,7 +241,7 @@ class PostgresDatabase:
         await self._slots.acquire()
         driver = None
         try:
-            driver = self._take() or await connect(self._url, self._limits)
+            driver = await self._take()
             await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         except BaseException:
             self._slots.release()
@@ -246,18 +253,27 @@ class PostgresDatabase:
     async def _end_snapshot(self, driver: Driver) -> None:
         try:
             await driver.execute("COMMIT")
-            self._idle.append(driver)
+            self._give_back(driver)
         except Exception:  # noqa: BLE001 - nothing was written
             driver.terminate()
         finally:
             self._slots.release()
 
     async def close(self) -> None:
-        """Close everything."""
+        """Close everything, when what still runs for callers who went away has come to its end."""
+        self._closed = True
         await self.writer.close()
         while self._idle:
             with contextlib.suppress(Exception):
                 await self._idle.pop().close(timeout=self._limits.connect_limit_s)
+        held = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.statement_limit_s):
+                while held < self._limits.pool_max:
+                    await self._slots.acquire()
+                    held += 1
+        for _ in range(held):  # whoever still comes is refused
+            self._slots.release()
 
 
 async def _result(future: asyncio.Future[Driver]) -> Driver:

@@ -1,0 +1,82 @@
+"""The presence lane of session streams: who is here, as the streams of this process are told, with a version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from foundry.domain.events import PresenceChanged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from typing import Any
+
+    from foundry.domain.events import PresenceEvent, Ring, SessionEvent
+    from foundry.domain.session import Presence
+    from foundry.managers.channel import Channel
+    from foundry.managers.presence import PresenceBoard
+
+
+class PresenceLane:
+    """Tells the streams of a project what changed of who is here.
+
+    Every method asks for the project's channel of its moment: that of a stream that is gone may be nobody's by now.
+
+    Args:
+        channels: Those of the hub, by project.
+        encode: Turns an event into bytes of a stream message with this one event.
+    """
+
+    def __init__(
+        self, board: PresenceBoard, channels: Mapping[str, Channel], encode: Callable[[SessionEvent], bytes]
+    ) -> None:
+        self._board = board
+        self._channels = channels
+        self._encode = encode
+
+    async def show(self, project_id: str, here: Presence) -> None:
+        """Show a session, or what changed of it."""
+        channel = self._channels.get(project_id)
+        self._tell(channel, await self._board.put(project_id, here, _next(channel)))
+
+    async def hide(self, project_id: str, session_id: str) -> None:
+        """Take a session away."""
+        channel = self._channels.get(project_id)
+        self._tell(channel, await self._board.remove(project_id, session_id, _next(channel)))
+        if project_id not in self._channels:
+            self._board.forget(project_id)
+
+    async def look(self, channel: Channel) -> None:
+        """Tell what changed without anybody here doing it."""
+        channel.presence_due = False
+        self._tell(channel, await self._board.refresh(channel.project_id, _next(channel)))
+
+    def rung(self, ring: Ring) -> Coroutine[Any, Any, None] | None:
+        """What is to be done about a ring of another process; nothing, or nothing more than is done already: None."""
+        channel = self._channels.get(ring.project_id) if isinstance(ring, PresenceChanged) else None
+        if channel is None or channel.presence_due:
+            return None
+        channel.presence_due = True
+        return self.look(channel)
+
+    async def snapshot(self, channel: Channel) -> bytes:
+        """Everybody, encoded, at the channel's version."""
+        return self._encode(await self._board.snapshot(channel.project_id, channel.presence_version))
+
+    def forget(self, project_id: str) -> None:
+        """Nobody here is told about a project any more."""
+        self._board.forget(project_id)
+
+    def let_go(self, project_id: str, session_id: str) -> None:
+        """Another process shows this session from now on."""
+        self._board.let_go(project_id, session_id)
+
+    def _tell(self, channel: Channel | None, changed: PresenceEvent | None) -> None:
+        if channel and changed:
+            channel.presence_version += 1
+            event = self._encode(replace(changed, version=channel.presence_version))
+            channel.publish(event, presence=channel.presence_version)
+
+
+def _next(channel: Channel | None) -> int:
+    return channel.presence_version + 1 if channel else 0

@@ -90,8 +90,8 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
         stack.push_async_callback(database.close)
         shared = await _coordination(settings, clock, stack)
         store = Repositories(database)
-        feed = Feed(shared.bus, store.entries, store.runs, shared=database.shared)
-        lane = WriteLane(database.writer, clock, feed.publish)
+        feed = Feed(shared.bus, store.entries, store.runs, history=database, shared=database.shared)
+        lane = WriteLane(database, clock, feed.publish)
         lane.start()
         stack.push_async_callback(lane.stop)
         workers = Workers()
@@ -105,8 +105,8 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
         stack.push_async_callback(managers.hub.stop)
 
         calls = Calls(_verifier(settings, clock), managers.denials, limit_bytes=settings.limits.message_bytes_max)
-        sessions, runs, servicers = _servicers(settings, clock, database, calls, managers)
-        runs.follow(feed)
+        sessions, runs, servicers = _servicers(settings, clock, database, calls, managers, feed=feed)
+        runs.follow()
         server, healthy = build_server(calls, servicers, settings.limits)
         address = bind(server, settings)
         if managers.replicas:
@@ -270,7 +270,7 @@ def _managers(on: _Ground) -> _Managers:
         hub=hub,
         idle=IdleWatch(locks, fields, hub, clock, liveness),
         replicas=(
-            Replicas(database, sessions, hub, feed, clock=clock, liveness=liveness, boot_id=shared.boot_id)
+            Replicas(database, sessions, hub, clock=clock, liveness=liveness, boot_id=shared.boot_id)
             if isinstance(database, PostgresDatabase)
             else None
         ),
@@ -278,14 +278,14 @@ def _managers(on: _Ground) -> _Managers:
 
 
 def _servicers(
-    settings: ServerSettings, clock: Clock, database: Database, calls: Calls, managers: _Managers
+    settings: ServerSettings, clock: Clock, database: Database, calls: Calls, managers: _Managers, *, feed: Feed
 ) -> tuple[SessionServicer, RunServicer, dict[str, object]]:
     """Everything that translates, by service; those with streams, which must be seen off, once more by themselves."""
     limits, liveness = settings.limits, settings.liveness
     pages = Pages(database.page_token_key)
     drafts = DraftServicer(managers.drafts, pages, history=database, changes_max=limits.changes_per_save_max)
     runs = RunServicer(
-        managers.runs, managers.run_log, pages, clock, history=database, limits=limits, drain_s=liveness.drain_s
+        managers.runs, managers.run_log, feed, pages, clock, history=database, limits=limits, drain_s=liveness.drain_s
     )
     parts = StreamParts(managers.hub, managers.locks, drafts, runs, managers.state, calls, liveness, database)
     sessions = SessionServicer(managers.sessions, pages, parts, history=database)

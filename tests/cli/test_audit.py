@@ -64,8 +64,7 @@ FORGERIES = {
         "it was saved before its token was granted",
     ),
     "a lock that had ended": (
-        "UPDATE draft SET sequence = (SELECT max(sequence) FROM log_entry WHERE event = 'draft_created') "
-        "WHERE version_number = 2",
+        "UPDATE draft SET sequence = (SELECT max(sequence) FROM draft) WHERE version_number = 2",
         "it was saved after its lock had ended",
     ),
 }

@@ -1,6 +1,6 @@
 """An installation made of the files of the deployment, without Docker: the same commands and the same environment.
 
-Only addresses and paths are replaced: where Docker has a name or a file of its own, this machine has a port or a folder.
+Only addresses and paths are replaced: where Docker has a name or a file of its own, here is a port or a folder.
 """
 
 from __future__ import annotations
@@ -52,7 +52,15 @@ class Installation:
         """Do what the image of Postgres does when it starts for the first time."""
         finished(execute(self.postgres.admin_url(), "DROP ROLE foundry_owner", "DROP ROLE foundry_server"))
         subprocess.run(
-            [binaries_of_the_wheel() / "psql", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-f", ROLES, self.postgres.admin_url()],
+            [
+                binaries_of_the_wheel() / "psql",
+                "--no-psqlrc",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-f",
+                ROLES,
+                self.postgres.admin_url(),
+            ],
             env={**os.environ, **development()},
             check=True,
             capture_output=True,

@@ -9,18 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.deploy.files import ENVOY, cluster, envoy
+from tests.deploy.files import ENVOY, ROOT, cluster, envoy
 from tests.servers.postgres import free_port
 from tests.stories.processes import PATIENCE_S
 
@@ -45,6 +51,39 @@ def test_envoy_takes_the_configuration() -> None:
     )
     assert checked.returncode == 0, checked.stderr.decode()[-2_000:]
     assert b"[warning]" not in checked.stderr
+
+
+def test_envoy_takes_the_documented_tls(tmp_path: Path) -> None:
+    """The lines of docs/operations.md, where they are to be put, with a certificate."""
+    program, text = _program(), (ROOT / "docs" / "operations.md").read_text("utf-8")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    _self_signed(certificate, key)
+    text = text.replace("/etc/envoy/tls/cert.pem", str(certificate)).replace("/etc/envoy/tls/key.pem", str(key))
+    [lines] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    configuration: Any = envoy()
+    configuration["static_resources"]["listeners"][0]["filter_chains"][0].update(yaml.safe_load(lines))
+    file = tmp_path / "envoy.yaml"
+    file.write_text(yaml.safe_dump(configuration), "utf-8")
+    checked = subprocess.run(
+        [program, "--mode", "validate", "--config-path", file], capture_output=True, timeout=PATIENCE_S, check=False
+    )
+    assert checked.returncode == 0, checked.stderr.decode()[-2_000:]
+
+
+def _self_signed(certificate: Path, key: Path) -> None:
+    """Write a certificate for a minute of tests, and its key."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "foundry.example.org")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(hours=1))
+        .sign(private, hashes.SHA256())
+    )
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    pkcs8 = serialization.PrivateFormat.PKCS8
+    key.write_bytes(private.private_bytes(serialization.Encoding.PEM, pkcs8, serialization.NoEncryption()))
 
 
 @contextlib.asynccontextmanager

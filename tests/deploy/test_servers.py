@@ -105,6 +105,6 @@ async def test_one_server_after_the_other_is_replaced_under_a_lock(installation:
 
 
 def _metrics(listen: str) -> str:
-    with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as answer:  # noqa: S310 - ours, by http
+    with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as answer:
         text: str = answer.read().decode()
         return text

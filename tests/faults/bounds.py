@@ -82,6 +82,7 @@ def check_departures(
     departures: Iterable[Departure] = (),
     outages: Sequence[tuple[float, float]] = (),
     steady: bool = True,
+    slack_s: float = 0.0,
 ) -> None:
     """I8: no lock outlives its session by more than its bound. Sessions that were resumed in between do not count.
 
@@ -89,6 +90,7 @@ def check_departures(
         departures: Beside those that the recordings tell of: ``leave``.
         outages: Times at which the database was away, from and to, nanoseconds; they prolong the bounds.
         steady: Whether no wall clock was stepped.
+        slack_s: What the machine may add to every bound, seconds.
     """
     times = Times(history, steady=steady)
     left = [Departure(it.session_id, "leave", it.call_ns) for it in history.operations if it.kind == "leave" and it.ok]
@@ -98,7 +100,7 @@ def check_departures(
         back = (entry for entry in resumed if entry.data["session_id"] == departure.session_id)
         if any(times.of(entry) > departure.ns for entry in back):
             continue
-        bound_s = BOUND_S[departure.cause] + departure.grace_s
+        bound_s = BOUND_S[departure.cause] + departure.grace_s + slack_s
         deadline_ns = _prolonged(departure.ns, departure.ns + bound_s * 1e9, outages)
         for grant in state.grants.values():
             if grant.session_id == departure.session_id:

@@ -48,6 +48,7 @@ class Circumstances:
         calms: Sessions that were not party to a fault.
         outages: When the database was away, from and to, nanoseconds by the clock of the recordings.
         steady: Whether no wall clock was stepped; entries tell when they were committed by that of the database.
+        slack_s: What the machine may add to every bound, seconds.
     """
 
     tables: Tables | None = None
@@ -58,6 +59,7 @@ class Circumstances:
     calms: Sequence[Calm] = ()
     outages: Sequence[tuple[float, float]] = ()
     steady: bool = True
+    slack_s: float = 0.0
 
 
 def check(history: History, entries: Sequence[Entry], known: Circumstances | None = None) -> Report:
@@ -78,7 +80,14 @@ def check(history: History, entries: Sequence[Entry], known: Circumstances | Non
     check_acknowledgements(history, state, report)
     check_broadcast(history, entries, report, complete=known.complete)
     check_departures(
-        history, entries, state, report, departures=known.departures, outages=known.outages, steady=known.steady
+        history,
+        entries,
+        state,
+        report,
+        departures=known.departures,
+        outages=known.outages,
+        steady=known.steady,
+        slack_s=known.slack_s,
     )
     check_calm(history, entries, report, calms=known.calms, steady=known.steady)
     if known.live_sessions is not None:

@@ -100,6 +100,7 @@ class Client:
             "stale": self.editor.save_stale,
             "release": self.editor.release,
             "break": self.editor.break_,
+            "repeat": self.editor.repeat,
             "leave": self.editor.leave,
             "open": self.editor.open,
         }

@@ -34,8 +34,8 @@ async def listen(events: AsyncIterator[ServerEvent], recorder: Recorder, on_new_
                 session_id = opened.session_id
                 recorder.note("opened", session_id=session_id, attachment=Attachment.Name(opened.attachment))
                 pages.clear()
-            case "resync":
-                recorder.note("resync", session_id=session_id)
+            case "resync" | "going_away" as kind:  # either way the snapshot begins anew
+                recorder.note(kind, session_id=session_id)
                 pages.clear()
             case "snapshot":
                 pages.append(event.snapshot)

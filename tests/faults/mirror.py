@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
+
+from redis.exceptions import ResponseError
 
 from tests.faults.recorder import now_ns
 
@@ -56,17 +59,26 @@ async def take_samples(
     """
     prefix = f"lock:project:{project_id}:field:"
     before = await _rows(query, project_id)
-    shown = []
+    shown: list[tuple[float, str, dict[str, Any], int]] = []
     async for key in redis.scan_iter(match=prefix + "*"):
-        value, ttl_ms = await redis.get(key), await redis.pttl(key)
+        value, ttl_ms = await read_key(redis, key), await redis.pttl(key)
         if value is not None and ttl_ms != -2:  # -2: it expired between the two
             name = unquote(key.decode().removeprefix(prefix))
-            shown.append((float(now_ns()), name, json.loads(value), ttl_ms))
+            shown.append((float(now_ns()), name, value, ttl_ms))
     after = await _rows(query, project_id)
     return [
         Sample(ns, name, v["session_id"], int(v["fence"]), ttl_ms, before.get(name, (0, "")), after.get(name, (0, "")))
         for ns, name, v, ttl_ms in shown
     ]
+
+
+async def read_key(redis: Redis, key: bytes | str) -> dict[str, Any] | None:
+    """What a lock key shows; None for a key that is gone, or in which somebody put what shows nothing."""
+    with contextlib.suppress(ValueError, ResponseError):
+        shown = json.loads(await redis.get(key) or b"null")
+        if isinstance(shown, dict):
+            return shown
+    return None
 
 
 async def _rows(

@@ -40,7 +40,8 @@ class Lane:
     woken: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._relay = Feed(MemoryEventBus(), self.workspace.store.entries, self.workspace.store.runs, shared=False)
+        store = self.workspace.store
+        self._relay = Feed(MemoryEventBus(), store.entries, store.runs, history=self.workspace.database, shared=False)
         self.console = Console(self.workspace.store.runs, self._encode)
         self.came = 0
         self.console.follow(self._relay)

@@ -147,9 +147,9 @@ async def opened(
     clock = clock or ManualClock()
     database: SqliteDatabase | PostgresDatabase = shared or SqliteDatabase(directory, clock)
     bus, workers, boot_id = MemoryEventBus(line), Workers(), new_id()
-    lane = WriteLane(database.writer, clock, lambda news: made.on_commit(news))  # noqa: PLW0108 - made later
+    lane = WriteLane(database, clock, lambda news: made.on_commit(news))  # noqa: PLW0108 - made later
     store, denials = Repositories(database), Denials(lane, clock)
-    feed = Feed(bus, store.entries, store.runs, shared=database.shared)
+    feed = Feed(bus, store.entries, store.runs, history=database, shared=database.shared)
     projects, fields = store.projects, store.fields
     limits, fanout = Limits(), Fanout()
     idle_us = int(liveness.idle_limit_s * 1_000_000)
@@ -196,7 +196,7 @@ async def opened(
         IdleWatch(locks, fields, hub, clock, liveness),
         store,
         store.entries,
-        Replicas(shared, sessions, hub, feed, clock=clock, liveness=liveness, boot_id=boot_id) if shared else None,
+        Replicas(shared, sessions, hub, clock=clock, liveness=liveness, boot_id=boot_id) if shared else None,
     )
     lane.start()
     if made.replicas:

@@ -26,6 +26,8 @@ picks = st.one_of(st.integers(0, 2), st.integers(0, 999))
 people = st.sampled_from(PEOPLE)
 graces_s = st.sampled_from([0, 30, 30])
 tab_ids = st.sampled_from(["", "tab"])
+#: Which server a stream goes to; with one server it is always that one.
+servers = st.integers(0, 1)
 
 
 def pick(items: Sequence[T], number: int) -> T:
@@ -65,9 +67,9 @@ class SessionRules(RuleBasedStateMachine):
     def _tabs(self, *states: str) -> list[Tab]:
         return [tab for tab in self._model.tabs.values() if not states or tab.state in states]
 
-    async def _open(self, tab: Tab, *, resume: tuple[str, str] | None = None, by: str = "") -> str:
-        """Open or resume; returns the refusal. The session's id and secret are the stream's."""
-        stream = self._world.stream(by or tab.who)
+    async def _open(self, tab: Tab, at: int, *, resume: tuple[str, str] | None = None, by: str = "") -> str:
+        """Open or resume at a server; returns the refusal. The session's id and secret are the stream's."""
+        stream = self._world.stream(by or tab.who, at)
         opening = stream.open(self._project_id, tab_id=tab.tab_id, grace_s=tab.grace_s, resume=resume)
         refusal, _ = await outcome_of(opening)
         if not refusal:
@@ -85,28 +87,31 @@ class SessionRules(RuleBasedStateMachine):
         if stream:
             assert (await outcome_of(stream.ended()))[0] == reason
 
-    @initialize(tabs=st.lists(st.tuples(people, tab_ids, graces_s), min_size=1, max_size=3))
-    def begin(self, tabs: list[tuple[str, str, int]]) -> None:
+    @initialize(tabs=st.lists(st.tuples(people, tab_ids, graces_s, servers), min_size=1, max_size=3))
+    def begin(self, tabs: list[tuple[str, str, int, int]]) -> None:
         """Somebody is there."""
         for tab in tabs:
             self.open_session(*tab)
 
     @precondition(lambda self: len(self._tabs("attached", "detached")) < SESSIONS_MAX)
-    @rule(who=people, tab_id=tab_ids, grace_s=graces_s)
-    def open_session(self, who: str, tab_id: str, grace_s: int) -> None:
+    @rule(who=people, tab_id=tab_ids, grace_s=graces_s, at=servers)
+    def open_session(self, who: str, tab_id: str, grace_s: int, at: int) -> None:
         """A newer session of the same person and tab takes the older one's place."""
 
         async def work() -> None:
             tab = Tab("", who, tab_id, grace_s, [])
-            assert await self._open(tab) == ""
+            assert await self._open(tab, at) == ""
             await self._opened(tab)
 
         self._run(work())
 
     @precondition(lambda self: self._tabs())
-    @rule(number=picks, secret=st.sampled_from([0, 0, 0, 1]), stranger=st.booleans())
-    def resume(self, number: int, secret: int, stranger: bool) -> None:
-        """Only with the newest secret and only by the same person; a session that has ended gives a new one."""
+    @rule(number=picks, secret=st.sampled_from([0, 0, 0, 1]), stranger=st.booleans(), at=servers)
+    def resume(self, number: int, secret: int, stranger: bool, at: int) -> None:
+        """Only with the newest secret and only by the same person; a session that has ended gives a new one.
+
+        At whichever server: the stream that another one has is superseded, and its end does no harm.
+        """
         tab = pick(self._tabs(), number)
         by = pick([who for who in PEOPLE if who != tab.who], number) if stranger and number % 3 == 0 else tab.who
         shown = tab.secrets[-1] if secret == 0 else pick([*tab.secrets[:-1], "never issued"], number)
@@ -116,13 +121,13 @@ class SessionRules(RuleBasedStateMachine):
             resume = (tab.session_id, shown)
             if expected == "NEW":
                 new = Tab("", tab.who, tab.tab_id, tab.grace_s, [])
-                assert await self._open(new, resume=resume) == ""
+                assert await self._open(new, at, resume=resume) == ""
                 assert new.session_id != tab.session_id
                 await self._opened(new)
                 return
             before = self._streams.get(tab.session_id)
             session_id = tab.session_id
-            assert await self._open(tab, resume=resume, by=by) == expected
+            assert await self._open(tab, at, resume=resume, by=by) == expected
             if not expected:
                 assert tab.session_id == session_id
                 tab.state = "attached"
@@ -132,16 +137,19 @@ class SessionRules(RuleBasedStateMachine):
         self._run(work())
 
     @precondition(lambda self: self._tabs("attached"))
-    @rule(number=picks, at_once=st.booleans())
-    def lose_stream(self, number: int, at_once: bool) -> None:
-        """Without grace the session is closed; with it, it keeps its locks, also if it is back before it was missed."""
+    @rule(number=picks, at_once=st.booleans(), at=servers)
+    def lose_stream(self, number: int, at_once: bool, at: int) -> None:
+        """Without grace the session is closed; with it, it keeps its locks, also if it is back before it was missed.
+
+        Back at another server, it is there before the first one has torn the old stream down.
+        """
 
         async def work(tab: Tab, stream: RawStream) -> None:
             stream.drop()
             if not tab.grace_s:
                 await self._is_closed(tab)
             elif at_once:
-                assert await self._open(tab, resume=(tab.session_id, tab.secrets[-1])) == ""
+                assert await self._open(tab, at, resume=(tab.session_id, tab.secrets[-1])) == ""
             else:
                 await self._is_detached(tab)
                 tab.state = "detached"

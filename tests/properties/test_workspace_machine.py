@@ -19,7 +19,7 @@ from foundry.client import FoundryError, NotFound
 from tests.properties.model import NAMES, Save, Tab
 from tests.properties.session_rules import SessionRules, outcome_of, people, pick, picks
 from tests.properties.world import OWNER, PEOPLE, World
-from tests.stories.log_replay import read_log, verified_replay
+from tests.stories.log_replay import Replayed, read_log, verified_replay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +48,7 @@ class WorkspaceMachine(SessionRules):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._done: list[tuple[Save, Any]] = []
+        self._replayed, self._replayed_to = Replayed(), 0
 
     # --- locks ---
 
@@ -222,12 +223,33 @@ class WorkspaceMachine(SessionRules):
         refusal, reverted = self._run(outcome_of(reverting))
         self._committed(self._model.revert(save, wanted), refusal, reverted)
 
+    # --- what is lost ---
+
+    @precondition(lambda self: self._world.has_redis)
+    @rule()
+    def empty_redis(self) -> None:
+        """What servers tell each other there is a mirror of what is stored: nothing but time is lost with it."""
+        self._world.empty_redis()
+
     # --- what always holds ---
 
     @invariant()
     def holders_sessions_and_content_are_the_model_s(self) -> None:
         """Locks, open sessions and the head are what the model says; whoever is closed holds nothing."""
         self._run(self._agrees())
+
+    @invariant()
+    def the_log_keeps_every_promise(self) -> None:
+        """Fences by one, one holder at a time, every change inside its lock, no lock of a closed session: in order."""
+        self._run(self._replay_on())
+
+    async def _replay_on(self) -> None:
+        alice, page = self._world.clients[OWNER], 1_000
+        async for entry in alice.audit.entries(self._project_id, after=self._replayed_to, page_size=page):
+            self._replayed.apply(entry)
+            self._replayed_to = entry.position.sequence
+        held = {name: (lock.session_id, lock.fencing_token) for name, lock in self._replayed.held.items()}
+        assert held == self._model.held
 
     async def _agrees(self) -> None:
         alice, model = self._world.clients[OWNER], self._model

@@ -7,11 +7,14 @@ import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvloop
+from redis import Redis
 
 from coreason.foundry.v1 import run_pb2_grpc
 from foundry.settings import Liveness
+from tests import backends
+from tests.servers.redis import private_redis
 from tests.stories.raw import RawStream
-from tests.support import PATIENCE_S, project_with, running_server
+from tests.support import PATIENCE_S, open_channel, project_with, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -39,6 +42,7 @@ class World:
         self._runner = runner
         self._data_dir = data_dir
         self._stack = contextlib.AsyncExitStack()
+        self._redis_url = ""
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Let the loop run until this is done."""
@@ -47,10 +51,14 @@ class World:
     async def start(self) -> None:
         """Serve, and connect everybody."""
         enter = self._stack.enter_async_context
-        server = await enter(running_server(self._data_dir, liveness=_PATIENT))
+        settings: dict[str, Any] = {"liveness": _PATIENT}
+        if backends.current.redis_url:  # one of its own, to be emptied
+            self._redis_url = settings["redis_url"] = self._stack.enter_context(private_redis()).url
+        server = await enter(running_server(self._data_dir, **settings))
         self._tokens = {who: server.token(who) for who in PEOPLE}
         self.clients = {who: await enter(server.connect(who)) for who in PEOPLE}
         self._channel = await enter(server.channel())
+        self._channels = [await enter(open_channel(address)) for address in server.address.split(",")]
 
     async def stop(self) -> None:
         """Disconnect, and stop serving."""
@@ -65,9 +73,20 @@ class World:
         stub: Any = run_pb2_grpc.RunServiceStub(self._channel)
         return stub.AppendRunLog(metadata=(("authorization", f"Bearer {self._tokens[who]}"),), timeout=PATIENCE_S)
 
-    def stream(self, who: str) -> RawStream:
-        """A stream that is not open yet; to be called while the loop runs."""
-        return RawStream(self._channel, self._tokens[who])
+    def stream(self, who: str, at: int | None = None) -> RawStream:
+        """A stream that is not open yet, of this server or of any; to be called while the loop runs."""
+        channel = self._channel if at is None else self._channels[at % len(self._channels)]
+        return RawStream(channel, self._tokens[who])
+
+    @property
+    def has_redis(self) -> bool:
+        """Whether the servers share a Redis."""
+        return bool(self._redis_url)
+
+    def empty_redis(self) -> None:
+        """Lose everything that is in it."""
+        with Redis.from_url(self._redis_url) as redis:
+            redis.flushall()
 
 
 @contextlib.contextmanager

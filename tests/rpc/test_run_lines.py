@@ -25,7 +25,7 @@ class Uncounted(list[Any]):
 
 @pytest.fixture
 def servicer() -> RunServicer:
-    return RunServicer(NOTHING, NOTHING, NOTHING, NOTHING, history=NOTHING, limits=Limits(), drain_s=0.0)
+    return RunServicer(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, history=NOTHING, limits=Limits(), drain_s=0.0)
 
 
 def test_too_many_lines_are_not_looked_at(servicer: RunServicer) -> None:

@@ -60,6 +60,15 @@ async def execute(url: str, *statements: str) -> None:
         await connection.close()
 
 
+async def value_of(url: str, statement: str) -> Any:
+    """The first value of the first row of a statement."""
+    connection = await asyncpg.connect(url, timeout=_PATIENCE_S)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
 class PostgresServer:
     """Databases for tests in one server, all of one owner and served by one role. Blocks; callable from any thread.
 
@@ -165,13 +174,31 @@ class PrivateServer(PostgresServer):
 
     def set_up(self) -> None:
         """Make the data directory, start, and make the roles; once."""
-        if os.geteuid() == 0:
-            anybody = pwd.getpwnam(_ANYBODY)
-            os.chown(self.directory, anybody.pw_uid, anybody.pw_gid)
+        give_to_anybody(self.directory)
         self._run("initdb", "--no-sync", "--auth=trust", "--no-locale", "--encoding=UTF8", "-U", _ADMIN)
         self.start()
         roles = (f"CREATE ROLE {OWNER} LOGIN CREATEDB", f"CREATE ROLE {SERVER} LOGIN")
         finished(execute(self.admin_url(), *roles))
+
+    def follow(self, primary: PrivateServer) -> None:
+        """Copy a running server, start, and take from it what it commits; once, instead of ``set_up``."""
+        give_to_anybody(self.directory)
+        whence = ("-h", _HOST, "-p", str(primary.port), "-U", _ADMIN)
+        self._run("pg_basebackup", *whence, "-D", self._data, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+        self.start()
+
+    def promote(self) -> None:
+        """Take writes from now on, on a timeline of its own; returns when it does."""
+        finished(execute(self.admin_url(), "SELECT pg_promote()"))
+
+    def stop_following(self) -> None:
+        """Take nothing more from the primary, as behind a network that is gone; returns when that is so."""
+        cut = ("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+        finished(execute(self.admin_url(), *cut))
+        until = time.monotonic() + _PATIENCE_S
+        while finished(value_of(self.admin_url(), "SELECT count(*) FROM pg_stat_wal_receiver")):
+            if time.monotonic() > until:
+                raise RuntimeError("the standby still follows its primary")
 
     @property
     def pid(self) -> int:
@@ -261,6 +288,13 @@ class PrivateServer(PostgresServer):
         return done.returncode
 
 
+def give_to_anybody(directory: Path) -> None:
+    """Let the programs of the server write to a directory."""
+    if os.geteuid() == 0:
+        anybody = pwd.getpwnam(_ANYBODY)
+        os.chown(directory, anybody.pw_uid, anybody.pw_gid)
+
+
 def as_anybody() -> dict[str, Any]:
     """How to start a program of the server as somebody other than root."""
     if os.geteuid() != 0:
@@ -291,12 +325,26 @@ def binaries_of_the_wheel() -> Path:
 @contextlib.contextmanager
 def private_postgres(*, fsync: bool = False) -> Iterator[PrivateServer]:
     """A server of our own, for as long as the block lasts. About 2 s."""
+    with _in_a_directory(fsync=fsync) as server:
+        server.set_up()
+        yield server
+
+
+@contextlib.contextmanager
+def standby(primary: PrivateServer) -> Iterator[PrivateServer]:
+    """A server that follows another one, for as long as the block lasts. About 2 s."""
+    with _in_a_directory(fsync=True) as server:
+        server.follow(primary)
+        yield server
+
+
+@contextlib.contextmanager
+def _in_a_directory(*, fsync: bool) -> Iterator[PrivateServer]:
     binaries = binaries_of_the_wheel()
     # Not below TMPDIR, which may be long: the path of a socket has 107 bytes at most.
     directory = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     server = PrivateServer(binaries, directory, fsync=fsync)
     try:
-        server.set_up()
         yield server
     finally:
         server.stop("immediate")

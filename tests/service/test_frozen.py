@@ -141,8 +141,8 @@ async def test_the_database_itself_keeps_a_freeze(house: House) -> None:
             "UPDATE head SET head_version = head_version + 1 WHERE log = ?",
             "UPDATE comment SET state = 'OPEN', revision = revision + 1 WHERE project_id = ?",
             "UPDATE run SET labels = '{}' WHERE project_id = ?",
-            "DELETE FROM freeze WHERE project_id = ?",
-            "UPDATE freeze SET reason = 'another' WHERE project_id = ?",
+            'DELETE FROM "freeze" WHERE project_id = ?',
+            "UPDATE \"freeze\" SET reason = 'another' WHERE project_id = ?",
         ):
             house.guards_refuse(statement, (where.project_id,))
 

@@ -47,16 +47,18 @@ class Recorded:
 class RecordingWriter:
     """A writer whose transactions are on record, each as the statements that ran in it: one round trip each.
 
-    They wait while ``may_begin`` is not set.
+    They wait while ``may_begin`` is not set; ``arrived`` says that one waits.
     """
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self.may_begin = asyncio.Event()
         self.may_begin.set()
+        self.arrived = asyncio.Event()
         self.transactions: list[list[tuple[Statement, Sequence[Mapping[str, Any]]]]] = []
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        self.arrived.set()
         await self.may_begin.wait()
         record: list[tuple[Statement, Sequence[Mapping[str, Any]]]] = []
         self.transactions.append(record)
@@ -75,13 +77,14 @@ class Batches:
         """Hand operations over in their order, so that they wait together; their answers, or what they raised."""
         lane, self.writer.transactions = self.workspace.lane, []
         self.writer.may_begin.clear()
+        self.writer.arrived.clear()
         tasks = [asyncio.ensure_future(lane.submit(Needs(), lambda _: None))]
-        while lane._waiting or not tasks:
-            await asyncio.sleep(0)
-        for number, one in enumerate(work, 1):
+        await self.writer.arrived.wait()
+        for one in work:
+            waiting = len(lane._waiting)
             tasks.append(asyncio.ensure_future(one))
-            while len(lane._waiting) < number and not tasks[-1].done():
-                await asyncio.sleep(0)
+            while len(lane._waiting) == waiting and not tasks[-1].done():  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0)  # what it reads before it is handed over
         self.writer.may_begin.set()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert len(self.writer.transactions) == 1 + transactions

@@ -131,7 +131,7 @@ async def test_a_failing_receiver_costs_no_caller_its_answer(tmp_path: Path) -> 
             raise ConnectionError
 
         await workspace.lane.stop()
-        lane = WriteLane(workspace.database.writer, workspace.clock, deaf)
+        lane = WriteLane(workspace.database, workspace.clock, deaf)
         lane.start()
         first, second = await lane.submit(INSTANCE, note), await lane.submit(INSTANCE, note)
         await lane.stop()
@@ -171,7 +171,7 @@ async def test_stopping_finishes_what_waits(workspace: Workspace) -> None:
 async def test_too_much_waiting_is_refused(workspace: Workspace) -> None:
     """The queue has a bound: beyond it callers are told to come back, and those who wait are served."""
     await workspace.lane.stop()
-    lane = WriteLane(workspace.database.writer, workspace.clock, workspace.on_commit)
+    lane = WriteLane(workspace.database, workspace.clock, workspace.on_commit)
     done: list[int] = []
     waiting = [asyncio.create_task(lane.submit(Needs(), lambda _, n=n: done.append(n))) for n in range(WAITING_MAX)]  # type: ignore[misc]  # mypy cannot infer a lambda with a default
     await asyncio.sleep(0)

@@ -53,7 +53,8 @@ async def lane(
 ) -> AsyncIterator[WriteLane]:
     """A lane over the flaky connection; where its transactions run is measured, so here it is said."""
     monkeypatch.setattr(connections, "INLINE_SECONDS_MAX", request.param)
-    made = WriteLane(SqliteWriter(flaky), workspace.clock, workspace.on_commit)
+    workspace.database.writer = SqliteWriter(flaky)
+    made = WriteLane(workspace.database, workspace.clock, workspace.on_commit)
     made.start()
     yield made
     await asyncio.wait_for(made.stop(), PATIENCE_S)

@@ -56,11 +56,6 @@ async def _fields(workspace: Workspace, project_id: str) -> list[FieldState]:
     return await workspace.lane.submit(Needs(project_id, all_fields=True), lambda unit: unit.fields)
 
 
-def removing(workspace: Workspace, project_id: str, base: int, name: str) -> Any:
-    """A save without a session that removes a field."""
-    return workspace.drafts.create_draft(ALICE, SaveRequest(project_id, base, {}), [RequestedChange(name, remove=True)])
-
-
 # --- sessions --------------------------------------------------------------------------------------------------------
 
 
@@ -120,7 +115,7 @@ async def test_a_session_that_was_resumed_before_it_is_not_closed_by_a_late_tear
 
 
 async def test_a_session_that_was_closed_before_it_does_nothing_more(batches: Batches, workspace: Workspace) -> None:
-    """Neither take a lock, nor save under the one it had, which is free for whoever comes next in the batch."""
+    """Neither take a lock, nor save under the one it had, which is free."""
     project_id = await workspace.project(ALICE, BOB)
     mine, his = await workspace.session(project_id), await workspace.session(project_id, BOB)
     lock = await workspace.lock(mine, "notes")
@@ -128,10 +123,10 @@ async def test_a_session_that_was_closed_before_it_does_nothing_more(batches: Ba
         workspace.sessions.close(mine, CloseReason.LEAVE),
         workspace.lock(mine, "topology"),
         workspace.save(lock, "late", 0),
-        workspace.lock(his, "notes", BOB),
     )
-    assert [type(answer) for answer in answers[:3]] == [bool, SessionClosed, SessionClosed]
-    assert (answers[3].session_id, answers[3].fencing_token) == (his.session_id, 2)
+    assert [type(answer) for answer in answers] == [bool, SessionClosed, SessionClosed]
+    [taken] = await batches.together(workspace.lock(his, "notes", BOB))
+    assert (taken.session_id, taken.fencing_token) == (his.session_id, 2)
 
 
 async def test_closing_a_session_releases_what_it_was_granted_before_in_the_batch(
@@ -207,7 +202,7 @@ async def test_a_lock_that_was_lost_before_it_saves_nothing(batches: Batches, wo
     his = await workspace.session(project_id, BOB)
     lock = await workspace.lock(his, "notes", BOB)
     broken, saved = await batches.together(
-        workspace.locks.break_(ALICE, project_id, "notes", lock.fencing_token, "stuck"),
+        workspace.locks.break_(ALICE, project_id, "notes", lock.fencing_token, reason="stuck"),
         workspace.save(lock, "late", 0, BOB),
     )
     assert not isinstance(broken, Exception)
@@ -227,24 +222,43 @@ async def test_versions_follow_each_other_within_a_batch(batches: Batches, works
     assert [answer.draft.version_number for at, answer in enumerate(answers) if at != 2] == [1, 2, 3]
 
 
-async def test_a_field_that_was_removed_before_it_is_looked_up_in_the_next_transaction(
+async def test_a_field_that_came_free_before_it_is_looked_up_in_the_next_transaction(
     batches: Batches, workspace: Workspace
 ) -> None:
-    """Its name is checked against all others then, which were not loaded; the operation is answered all the same."""
-    project_id = await workspace.project(ALICE)
-    mine = await workspace.session(project_id)
-    await workspace.save_unary(project_id, 0, {"notes/a": "1", "topology": "{}"})
-    removed, lock, other = await batches.together(
-        removing(workspace, project_id, 1, "notes/a"),
-        workspace.lock(mine, "notes/a"),
-        workspace.lock(mine, "topology"),
+    """Its name must be checked against all others now, which were not loaded; the operation is answered all the same.
+
+    The lock was all there was of the field, so its name is free with it.
+    """
+    project_id = await workspace.project(ALICE, BOB)
+    mine, his = await workspace.session(project_id), await workspace.session(project_id, BOB)
+    await workspace.save_unary(project_id, 0, {"topology": "{}"})
+    lock = await workspace.lock(mine, "notes/a")
+    released, late, other = await batches.together(
+        workspace.locks.release(ALICE, project_id, mine.session_id, "notes/a", lock.fencing_token),
+        workspace.locks.acquire(ALICE, project_id, mine.session_id, "notes/a"),
+        workspace.lock(his, "topology", BOB),
         transactions=2,
     )
-    assert not isinstance(removed, Exception)
-    assert (lock.field, lock.fencing_token) == ("notes/a", 3)
-    assert other.field == "topology"
-    released = await workspace.locks.release(ALICE, project_id, mine.session_id, "notes/a", 3)
     assert not isinstance(released, Exception)
+    assert (late.lock.field, late.lock.fencing_token) == ("notes/a", 2)
+    assert other.field == "topology"
+
+
+async def test_those_who_wait_for_the_next_transaction_keep_their_order(batches: Batches, workspace: Workspace) -> None:
+    """Whoever asked first is asked first there."""
+    project_id = await workspace.project(ALICE, BOB)
+    mine, his = await workspace.session(project_id), await workspace.session(project_id, BOB)
+    lock = await workspace.lock(mine, "notes/a")
+    _, first, second = await batches.together(
+        workspace.locks.release(ALICE, project_id, mine.session_id, "notes/a", lock.fencing_token),
+        workspace.locks.acquire(ALICE, project_id, mine.session_id, "notes/a"),
+        workspace.lane.submit(
+            Needs(project_id, fields=("notes/a",), sessions=(his.session_id,)), lambda unit: unit.field("notes/a").lock
+        ),
+        transactions=2,
+    )
+    assert first.lock.fencing_token == 2
+    assert second == first.lock
 
 
 async def test_names_made_before_it_are_names(batches: Batches, workspace: Workspace) -> None:

@@ -51,6 +51,7 @@ class Session:
         resume_hash: SHA-256 of the current resume secret.
         server_boot_id: The server process that serves it.
         grace_ms: How long locks outlive an unclean end of the stream, 0 to 30,000.
+        epoch: The history of the log that it was opened in; in another one it is void.
         detach_time_us: When its stream was lost, 0 while attached.
     """
 
@@ -66,6 +67,7 @@ class Session:
     client_version: str
     grace_ms: int
     open_time_us: int
+    epoch: int = 1
     detach_time_us: int = 0
     close_time_us: int = 0
     close_reason: CloseReason | None = None

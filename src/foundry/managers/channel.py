@@ -76,11 +76,15 @@ def _frame(events: list[tuple[bytes, int]]) -> Frame:
 class Channel:
     """The ring of one project.
 
+    Args:
+        epoch: The history of the log that it tells of.
+
     Frames are numbered from 0; those from ``base`` up to, without, ``head`` are in the ring.
     """
 
-    def __init__(self, project_id: str, fanout: Fanout) -> None:
+    def __init__(self, project_id: str, fanout: Fanout, epoch: int = 1) -> None:
         self.project_id = project_id
+        self.epoch = epoch
         self.base = 0
         self.last_sequence = 0
         self.presence_version = 0

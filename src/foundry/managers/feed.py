@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from foundry.coordination.ports import EventBus
     from foundry.domain.events import Committed, News, Ring
+    from foundry.domain.session import History
     from foundry.store.entries import EntryRepository
     from foundry.store.runs import RunRepository
 
@@ -38,11 +39,13 @@ class _Tail:
     """How far a watched log was told.
 
     Attributes:
+        epoch: The history of the log that the numbers are of.
         last: Sequence number of the newest entry that was told, None until it is known where to begin.
         known: Sequence number of the newest entry heard of.
         lines: By run, how many lines of its console were told of.
     """
 
+    epoch: int
     watchers: int = 0
     last: int | None = None
     known: int = 0
@@ -54,13 +57,17 @@ class Feed:
     """Tells receivers what was committed, the entries of a watched log in order and without gaps.
 
     Args:
+        history: A log that has another one is followed anew: nobody who followed the old one does so any more.
         shared: Other processes may write to the store. If not, this one knows of everything by itself.
     """
 
-    def __init__(self, bus: EventBus, entries: EntryRepository, runs: RunRepository, *, shared: bool) -> None:
+    def __init__(
+        self, bus: EventBus, entries: EntryRepository, runs: RunRepository, *, history: History, shared: bool
+    ) -> None:
         self._bus = bus
         self._entries = entries
         self._runs = runs
+        self._history = history
         self._shared = shared
         self._receivers: list[Callable[[News], None]] = []
         self._tails: dict[str, _Tail] = {}
@@ -80,15 +87,16 @@ class Feed:
         """
         if not self._shared:
             return
-        tail = self._tails.setdefault(project_id, _Tail())
+        tail = self._tail(project_id) or _Tail(self._history.epoch)
+        self._tails[project_id] = tail
         tail.watchers += 1
         try:
             while tail.last is None:
                 last = await self._entries.last_sequence(project_id)
+                tail = self._tail(project_id) or tail
                 if tail.last is None:
                     tail.last = last
-            if tail.known > tail.last:
-                self._read_on(project_id, tail)
+                    self._heard(project_id, tail.known)
         except BaseException:
             self.unwatch(project_id)
             raise
@@ -103,6 +111,15 @@ class Feed:
             del self._tails[project_id]
             if tail.reading:
                 tail.reading.cancel()
+
+    def _tail(self, log: str) -> _Tail | None:
+        """The tail of a watched log. Of another history of it only who watches is kept, and it begins where it ends."""
+        tail = self._tails.get(log)
+        if tail and tail.epoch != self._history.epoch:
+            if tail.reading:
+                tail.reading.cancel()
+            tail = self._tails[log] = _Tail(self._history.epoch, tail.watchers)
+        return tail
 
     # --- what comes in ---
 
@@ -119,7 +136,7 @@ class Feed:
             self._bus.ring([_ring(item) for item in news])
 
     def _own_entry(self, entry: Entry) -> None:
-        tail = self._tails.get(entry.log)
+        tail = self._tail(entry.log)
         if tail is None:
             self._tell(entry)
         elif tail.last is not None and not tail.reading and entry.sequence == tail.last + 1:
@@ -136,7 +153,7 @@ class Feed:
 
     def _heard(self, log: str, sequence: int) -> None:
         """There are entries up to this one: read those that were not told yet."""
-        tail = self._tails.get(log)
+        tail = self._tail(log)
         if tail is None:
             return
         tail.known = max(tail.known, sequence)
@@ -157,6 +174,8 @@ class Feed:
         try:
             while tail.last is not None and tail.known > tail.last:
                 entries = await self._entries.after(log, tail.last, _READ_AT_ONCE)
+                if tail.epoch != self._history.epoch:
+                    return
                 for entry in entries:
                     tail.last = entry.sequence
                     self._tell(entry)
@@ -192,13 +211,6 @@ class Feed:
             self._heard(log, sequence)
         for project_id, run_id, line_count in await self._runs.line_counts(watched):
             self._grew(RunGrew(project_id, run_id, line_count))
-
-    async def begin_anew(self) -> None:
-        """The history of the logs changed: go on from where they end now."""
-        for log, sequence in await self._entries.last_sequences(list(self._tails)):
-            tail = self._tails.get(log)
-            if tail:
-                tail.last = tail.known = sequence
 
 
 def _ring(item: Committed) -> Ring:

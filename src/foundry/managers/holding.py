@@ -27,12 +27,13 @@ def attached_session(unit: UnitOfWork, caller: Caller, session_id: str) -> Sessi
     """The caller's own attached session: the only kind that may hold and write.
 
     Raises:
-        SessionClosed: Unknown, of another principal or project, lost or ended.
+        SessionClosed: Unknown, of another principal or project, of another history of the log, lost or ended.
     """
     session = unit.session(session_id)
     if (
         session is None
         or session.state is not SessionState.ATTACHED
+        or session.epoch != unit.epoch
         or session.project_id != unit.project.project_id
         or not session.principal.same_actor(caller.principal)
     ):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from foundry.domain.entry import Entry, Event
-from foundry.domain.errors import FoundryError, GoingAway, Unavailable
+from foundry.domain.errors import FoundryError, GoingAway
 from foundry.domain.events import (
     CaughtUp,
     EntryEvent,
@@ -26,6 +26,7 @@ from foundry.domain.events import (
 )
 from foundry.domain.session import Activity, Attachment, CloseReason, Position, Presence
 from foundry.managers.channel import Channel
+from foundry.managers.closing import close_later, until_stored
 from foundry.managers.endings import ending
 from foundry.managers.live import LiveSession
 from foundry.managers.presence_lane import PresenceLane
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from foundry.clock import Clock
     from foundry.coordination.ports import EventBus
-    from foundry.domain.events import News, SessionEvent
+    from foundry.domain.events import News, Ring, SessionEvent
     from foundry.domain.lock import Lock
     from foundry.domain.principal import Caller
     from foundry.domain.session import Session
@@ -128,7 +129,9 @@ class SessionHub:
             self._feed.unwatch(wanted.project_id)
             raise
         session = attached.session
-        channel = self._channels.setdefault(session.project_id, Channel(session.project_id, self._fanout))
+        channel = self._channel(session.project_id)
+        if channel is None:
+            channel = self._channels[session.project_id] = Channel(session.project_id, self._fanout, session.epoch)
         channel.flush()
         # The cursor first, then the state: what happens in between is in the ring, so there is no seam.
         live = LiveSession(session, caller, channel, self._clock.monotonic_s(), self._catch_up)
@@ -230,12 +233,16 @@ class SessionHub:
     def follow(self, bus: EventBus) -> None:
         """Serve the streams from the feed, and look who is here when another process rings."""
         self._feed.subscribe(self._receive)
-        bus.subscribe(lambda ring: self._spawn_if(self._presence.rung(ring)))
+        bus.subscribe(self._rung)
+
+    def _rung(self, ring: Ring) -> None:
+        if looking := self._presence.rung(ring):
+            self._spawn(looking)
 
     def _receive(self, entry: News) -> None:
         if not isinstance(entry, Entry):
             return  # lines of consoles go their own way
-        channel = self._channels.get(entry.log)
+        channel = self._channel(entry.log)
         if channel:
             if channel.last_sequence and entry.sequence > channel.last_sequence + 1:
                 channel.skip()  # something was lost: everybody reads on from the log
@@ -268,27 +275,12 @@ class SessionHub:
             return
         session = live.session
         if session.grace_ms and why is CloseReason.STREAM_GONE:
-            if await self._until_stored(lambda: self._sessions.detach(session)):
+            if await until_stored(lambda: self._sessions.detach(session)):
                 await self._presence.show(session.project_id, replace(_presence(session), reconnecting=True))
-                self._spawn(self._close_later(session, session.grace_ms / 1000, why))
+                self._spawn(close_later(self._sessions, session, session.grace_ms / 1000, why))
         else:
             by = live.caller if why is CloseReason.LEAVE else None
-            await self._until_stored(lambda: self._sessions.close(session, why, by=by))
-
-    async def _until_stored(self, change: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
-        """A session that is gone must be closed however long the store is away."""
-        while True:
-            try:
-                return await change()
-            except Unavailable:
-                _log.warning("session_close_postponed")
-            except Exception:  # noqa: BLE001 - a session without a stream must not hold locks, whatever it was
-                _log.exception("session_close_failed")
-            await asyncio.sleep(_SWEEP_S)
-
-    async def _close_later(self, session: Session, delay_s: float, why: CloseReason) -> None:
-        await asyncio.sleep(delay_s)
-        await self._until_stored(lambda: self._sessions.close(session, why))
+            await until_stored(lambda: self._sessions.close(session, why, by=by))
 
     def _detached(self, live: LiveSession) -> None:
         if self._live.get(live.session_id) is live:
@@ -302,10 +294,6 @@ class SessionHub:
                 self._presence.forget(live.session.project_id)
             self._feed.unwatch(live.session.project_id)
 
-    def _spawn_if(self, work: Coroutine[Any, Any, Any] | None) -> None:
-        if work:
-            self._spawn(work)
-
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(_quietly(work))
         self._tasks.add(task)
@@ -316,8 +304,9 @@ class SessionHub:
 
     async def recover(self) -> None:
         """Give clients of the process before this one time to resume, then close what is left."""
+        grace_s = self._liveness.restart_grace_s
         for session in await self._sessions.left_behind():
-            self._spawn(self._close_later(session, self._liveness.restart_grace_s, CloseReason.SERVER_RESTART))
+            self._spawn(close_later(self._sessions, session, grace_s, CloseReason.SERVER_RESTART))
 
     async def run(self) -> None:
         """Tick, and close what is silent, stuck or without a valid token; for as long as the server runs."""
@@ -355,9 +344,10 @@ class SessionHub:
         if why:
             # The entry of the close ends the stream.
             live.closing = True
-            self._spawn(self._until_stored(lambda: self._sessions.close(live.session, why)))
+            self._spawn(until_stored(lambda: self._sessions.close(live.session, why)))
 
     def _tick(self) -> None:
+        self.end_older()
         for channel in list(self._channels.values()):
             channel.publish(self._encode(Tick(self._state.at(channel.last_sequence))))
 
@@ -367,11 +357,24 @@ class SessionHub:
         for live in list(self._live.values()):
             self._say_goodbye(live)
 
-    def end_all(self, error: FoundryError) -> None:
-        """End every stream; its session is closed, or will be, by somebody else."""
-        for live in list(self._live.values()):
+    def _channel(self, project_id: str) -> Channel | None:
+        """The channel of a project. One that tells of another history of the log is over, and so are its streams."""
+        channel = self._channels.get(project_id)
+        if channel and channel.epoch != self._state.epoch:
+            self._end_streams(channel)
+            return None
+        return channel
+
+    def _end_streams(self, channel: Channel) -> None:
+        for session_id in list(channel.subscribers):
+            live = self._live[session_id]
             self._detached(live)
-            live.end(error, keeps_session=True)
+            live.end(ending(CloseReason.DB_FAILOVER, session_id), keeps_session=True)
+
+    def end_older(self) -> None:
+        """End every stream from before the log got another history; who closes its session is another matter."""
+        for project_id in list(self._channels):
+            self._channel(project_id)
 
     def _say_goodbye(self, live: LiveSession) -> None:
         live.channel.flush()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from foundry.domain.errors import GoingAway, Unavailable
+from foundry.domain.errors import Unavailable
 from foundry.domain.session import CloseReason
 from foundry.metrics import DATABASE_UP, REPLICA_RENEWED
 from foundry.store.replicas import ReplicaRepository
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from foundry.clock import Clock
-    from foundry.managers.feed import Feed
     from foundry.managers.hub import SessionHub
     from foundry.managers.sessions import SessionManager
     from foundry.settings import Liveness
@@ -49,7 +48,6 @@ class Replicas:
         database: SharedDatabase,
         sessions: SessionManager,
         hub: SessionHub,
-        feed: Feed,
         *,
         clock: Clock,
         liveness: Liveness,
@@ -59,7 +57,6 @@ class Replicas:
         self._store = ReplicaRepository(database)
         self._sessions = sessions
         self._hub = hub
-        self._feed = feed
         self._clock = clock
         self._liveness = liveness
         self._boot_id = boot_id
@@ -105,8 +102,8 @@ class Replicas:
 
     async def _renew(self) -> None:
         before_s = self._clock.monotonic_s()
-        if await self._database.failed_over():
-            await self._begin_anew()
+        await self._database.look()
+        self._hub.end_older()
         if not await self._store.renew(self._boot_id):
             _log.error("replica_fenced", replica_id=self._boot_id)
             raise FencedError("the other servers gave this one up")
@@ -115,13 +112,6 @@ class Replicas:
             self._seen.clear()
         self._renewed_s = self._clock.monotonic_s()
         REPLICA_RENEWED.set_to_current_time()
-
-    async def _begin_anew(self) -> None:
-        """The store has another history: the last commits of the old one may be lost, so whatever was held is void."""
-        closed = await self._sessions.close_all(CloseReason.DB_FAILOVER)
-        _log.warning("sessions_closed_by_failover", count=closed, epoch=self._database.epoch)
-        await self._feed.begin_anew()
-        self._hub.end_all(GoingAway(1.0))
 
     async def _observe(self) -> None:
         now_s = self._clock.monotonic_s()
@@ -139,6 +129,9 @@ class Replicas:
         while orphans := await self._sessions.orphans():
             reaped = await asyncio.gather(*(self._sessions.close(one, CloseReason.REPLICA_DEAD) for one in orphans))
             _log.info("sessions_reaped", count=sum(reaped))
+        # The last commits of an older history may be lost, so whatever was held in it is void.
+        if closed := await self._sessions.close_older(self._database.epoch):
+            _log.warning("sessions_closed_by_failover", count=closed, epoch=self._database.epoch)
 
     def _judge(self) -> None:
         silent_s = self._clock.monotonic_s() - self._renewed_s

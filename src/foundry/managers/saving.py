@@ -168,6 +168,7 @@ def _holding(
         client_version=caller.client_version,
         grace_ms=0,
         open_time_us=unit.now_us,
+        epoch=unit.epoch,
     )
     unit.put_session(session)
     opened: dict[str, Any] = {

@@ -118,7 +118,7 @@ class SessionManager:
             project, member = authorize(unit, caller, Action.READ)
             unit.check_replica()
             old = self._resumable(unit, caller, wanted) if wanted.resume_session_id else None
-            if old and old.state is not SessionState.CLOSED:
+            if old and old.state is not SessionState.CLOSED and old.epoch == unit.epoch:
                 session = self._resume(unit, caller, old, wanted, _hash(secret))
                 return AttachedSession(session, secret, resumed=True, project=project, member=member)
             superseded = [
@@ -195,6 +195,7 @@ class SessionManager:
             client_version=caller.client_version,
             grace_ms=wanted.grace_ms,
             open_time_us=unit.now_us,
+            epoch=unit.epoch,
         )
         unit.put_session(session)
         data: dict[str, Any] = {
@@ -278,12 +279,11 @@ class SessionManager:
         """Open sessions whose server process was given up; at most ``_REAPED_AT_ONCE``."""
         return await self._sessions.of_the_dead(_REAPED_AT_ONCE)
 
-    async def close_all(self, why: CloseReason) -> int:
-        """Close every open session of every project; returns how many there were."""
+    async def close_older(self, epoch: int) -> int:
+        """Close every open session from before an epoch, in all projects; returns how many this process closed."""
         count = 0
-        while sessions := await self._sessions.open_anywhere(_REAPED_AT_ONCE):
-            await asyncio.gather(*(self.close(session, why) for session in sessions))
-            count += len(sessions)
+        while older := await self._sessions.of_older_epochs(epoch, _REAPED_AT_ONCE):
+            count += sum(await asyncio.gather(*(self.close(one, CloseReason.DB_FAILOVER) for one in older)))
         return count
 
     async def left_behind(self) -> list[Session]:

@@ -45,6 +45,11 @@ class StateReader:
         self._database = database
         self._fanout = fanout
 
+    @property
+    def epoch(self) -> int:
+        """Identity of the log's history now."""
+        return self._database.epoch
+
     def at(self, sequence: int) -> Position:
         """A position of this history of the log."""
         return Position(self._database.epoch, sequence)

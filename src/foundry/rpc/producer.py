@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from foundry.clock import Clock
     from foundry.domain.principal import Caller
     from foundry.domain.run import LogLine
+    from foundry.managers.feed import Feed
     from foundry.managers.runs import RunManager
     from foundry.rpc.calls import Context
 
@@ -51,6 +52,7 @@ class Producer:
         context: Context,
         caller: Caller,
         runs: RunManager,
+        feed: Feed,
         clock: Clock,
         *,
         read_lines: Callable[[Sequence[pb.LogLine]], list[LogLine]],
@@ -59,6 +61,7 @@ class Producer:
         self._context = context
         self._caller = caller
         self._runs = runs
+        self._feed = feed
         self._clock = clock
         self._read_lines = read_lines
         self._drain_s = drain_s
@@ -75,6 +78,7 @@ class Producer:
         self._error: Exception | None = None
         self._project_id = ""
         self._run_id = ""
+        self._watches = False
 
     async def serve(self) -> FoundryError | None:
         """Store until the client has no more. Returns how the stream ends; None is well."""
@@ -98,6 +102,8 @@ class Producer:
                     return None
         finally:
             reading.cancel()
+            if self._watches:
+                self._feed.unwatch(self._project_id)
 
     def leave(self) -> None:
         """End the stream once what waits is stored: the server leaves."""
@@ -153,6 +159,10 @@ class Producer:
         """Store what waits, as far as it follows on, in one go."""
         if 0 < self._caller.token_expire_time_us <= self._clock.now_us():
             raise Unauthenticated("TOKEN_EXPIRED", "the call's token expired")
+        if not self._watches:
+            # From before the first append, which is refused when the run has ended: so no end of it is missed.
+            await self._feed.watch(self._project_id)
+            self._watches = True
         messages = [self._waiting.popleft()]
         count = len(messages[0])
         while self._waiting and messages[-1] and self._follows(messages[-1]) and count < _STORED_AT_ONCE:

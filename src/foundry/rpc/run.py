@@ -44,6 +44,7 @@ class RunServicer:
         self,
         runs: RunManager,
         reader: RunLogReader,
+        feed: Feed,
         pages: Pages,
         clock: Clock,
         *,
@@ -53,6 +54,7 @@ class RunServicer:
     ) -> None:
         self._runs = runs
         self._reader = reader
+        self._feed = feed
         self._pages = pages
         self._clock = clock
         self._history = history
@@ -86,7 +88,9 @@ class RunServicer:
 
     async def AppendRunLog(self, context: Context, caller: Caller) -> FoundryError | None:
         """Take lines until the client has no more."""
-        producer = Producer(context, caller, self._runs, self._clock, read_lines=self.lines, drain_s=self._drain_s)
+        producer = Producer(
+            context, caller, self._runs, self._feed, self._clock, read_lines=self.lines, drain_s=self._drain_s
+        )
         self._producers.add(producer)
         if self._draining:
             producer.leave()
@@ -176,9 +180,9 @@ class RunServicer:
                     codec.add_lines(answer, part)
                     yield answer
 
-    def follow(self, feed: Feed) -> None:
+    def follow(self) -> None:
         """Hear from the feed of runs that are cancelled."""
-        feed.subscribe(self._receive)
+        self._feed.subscribe(self._receive)
 
     def _receive(self, news: News) -> None:
         if not isinstance(news, Entry) or news.new.event is not Event.RUN_FINISHED:

@@ -112,8 +112,8 @@ class SharedDatabase(Database, Protocol):
         """
         ...
 
-    async def failed_over(self) -> bool:
-        """Whether another history of the log began since the last time that this was asked; ``epoch`` is that one's.
+    async def look(self) -> None:
+        """See whether another history of the log began, and what time it is there; ``epoch`` and the clock know then.
 
         Raises:
             Unavailable: The database cannot be reached.

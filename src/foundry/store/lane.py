@@ -27,7 +27,7 @@ from foundry.store.unit_of_work import UnitOfWork
 if TYPE_CHECKING:
     from foundry.clock import Clock
     from foundry.domain.events import Committed
-    from foundry.store.database import Connection, Writer
+    from foundry.store.database import Connection, Database
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -55,13 +55,14 @@ class WriteLane:
     """Runs operations in batches on the store's writer.
 
     Args:
-        writer: The store's; nobody else may use it while the lane runs.
+        database: The store; nobody else may use its writer while the lane runs.
         clock: Gives the time of transactions.
         on_commit: Called on the event loop after each commit with what it brought forth, in order.
     """
 
-    def __init__(self, writer: Writer, clock: Clock, on_commit: Callable[[list[Committed]], None]) -> None:
-        self._writer = writer
+    def __init__(self, database: Database, clock: Clock, on_commit: Callable[[list[Committed]], None]) -> None:
+        self._writer = database.writer
+        self._history = database
         self._clock = clock
         self._on_commit = on_commit
         self._waiting: deque[_Job[Any]] = deque()
@@ -158,7 +159,7 @@ class WriteLane:
         outcomes: list[_Outcome | None] = []
         for job in jobs:
             try:
-                unit = UnitOfWork(shelf.view(job.needs), self._clock.now_us())
+                unit = UnitOfWork(shelf.view(job.needs), self._clock.now_us(), self._history.epoch)
                 result = job.decide(unit)
             except NotCoveredError:
                 outcomes.append(None)

@@ -77,6 +77,7 @@ def to_session(row: Row) -> Session:
         client_version=row[9],
         grace_ms=row[10],
         open_time_us=row[11],
+        epoch=row[15],
         detach_time_us=row[12],
         close_time_us=row[13],
         close_reason=CloseReason(row[14]) if row[14] else None,
@@ -99,6 +100,7 @@ def session_parameters(session: Session) -> dict[str, object]:
         "client_version": session.client_version,
         "grace_ms": session.grace_ms,
         "open_time_us": session.open_time_us,
+        "epoch": session.epoch,
         "detach_time_us": session.detach_time_us,
         "close_time_us": session.close_time_us,
         "close_reason": session.close_reason.value if session.close_reason else "",
@@ -131,9 +133,9 @@ class SessionRepository:
         query = _SESSION.where(_OPEN, t.session.c.server_boot_id.in_(dead)).order_by(t.session.c.session_id)
         return [to_session(tuple(row)) for row in await self._reader.fetch(query.limit(limit))]
 
-    async def open_anywhere(self, limit: int) -> list[Session]:
-        """Open sessions of all projects; at most ``limit``."""
-        query = _SESSION.where(_OPEN).order_by(t.session.c.session_id).limit(limit)
+    async def of_older_epochs(self, epoch: int, limit: int) -> list[Session]:
+        """Open sessions of all projects from before an epoch; at most ``limit``."""
+        query = _SESSION.where(_OPEN, t.session.c.epoch < epoch).order_by(t.session.c.session_id).limit(limit)
         return [to_session(tuple(row)) for row in await self._reader.fetch(query)]
 
     async def left_by_other_boots(self, boot_id: str) -> list[Session]:

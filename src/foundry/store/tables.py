@@ -1,8 +1,7 @@
 """The tables. SQL elsewhere is built from these; the migrations are proven equal to them by a test.
 
-Times are microseconds since the Unix epoch in 64-bit integers, hashes raw 32 bytes, principals canonical JSON text.
-Append-only tables (``lock_grant``, ``draft``, ``draft_change``, ``content``, ``comment_text``, ``run_log_chunk``,
-``freeze``, ``log_entry``) are guarded by triggers, see the ``guards`` of each database.
+Times are microseconds since 1970 in 64-bit integers, hashes raw 32 bytes, principals canonical JSON. The append-only
+tables are guarded by triggers, see the ``guards`` of each database.
 """
 
 from __future__ import annotations
@@ -110,6 +109,7 @@ session = Table(
     int_("detach_time_us"),
     int_("close_time_us"),
     text_("close_reason"),
+    int_("epoch", server_default="1"),
     CheckConstraint("state IN ('ATTACHED', 'DETACHED', 'CLOSED')", name="state"),
     **KEYED,
 )

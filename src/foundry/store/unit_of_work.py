@@ -43,13 +43,15 @@ class UnitOfWork:
     """What one operation sees and does. Made by the lane; used by one operation only.
 
     Attributes:
+        epoch: The history of the log that this transaction writes to.
         rows: What was loaded, as this operation has changed it so far.
         writes: What is to be written.
         now_us: Time of this transaction, microseconds since the Unix epoch: the clock's, but never before the newest
             entry of the logs involved.
     """
 
-    def __init__(self, rows: Rows, clock_us: int) -> None:
+    def __init__(self, rows: Rows, clock_us: int, epoch: int = 1) -> None:
+        self.epoch = epoch
         self.rows = self._rows = rows
         self.writes: list[Write] = []
         self._needs = rows.needs

@@ -48,10 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.list:
         _console.print(_listed(defects))
         return 0
-    return asyncio.run(_plant(defects, jobs=max(1, chosen.jobs), json_file=chosen.json))
+    verdicts = asyncio.run(_plant(defects, jobs=max(1, chosen.jobs)))
+    if chosen.json:
+        chosen.json.write_text(json.dumps([_as_json(verdict) for verdict in verdicts], indent=2) + "\n")
+    return 0 if verdicts and all(verdict.outcome is Outcome.RED for verdict in verdicts) else 1
 
 
-async def _plant(defects: Sequence[Defect], *, jobs: int, json_file: Path | None) -> int:
+async def _plant(defects: Sequence[Defect], *, jobs: int) -> list[Verdict]:
+    """Show how it goes, then the table; gives no verdicts where the tests are not green to begin with."""
     since_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="foundry-defects-") as folder:
         trees = Trees(_ROOT, Path(folder), jobs, limit_s=_LIMIT_S)
@@ -60,7 +64,7 @@ async def _plant(defects: Sequence[Defect], *, jobs: int, json_file: Path | None
         if failing := await trees.not_green(defects):
             for name, why in failing.items():
                 _console.print(f"[red]{escape(name)}[/red]: {escape(why)}")
-            return 1
+            return []
         _console.print(f"  all green, {time.monotonic() - since_s:.0f} s")
         done = 0
 
@@ -78,12 +82,9 @@ async def _plant(defects: Sequence[Defect], *, jobs: int, json_file: Path | None
         verdicts = await trees.plant(defects, tell)
     slipped = [verdict for verdict in verdicts if verdict.outcome is not Outcome.RED]
     _console.print(_table(verdicts))
-    _console.print(
-        f"{len(defects)} defects, {len(verdicts)} named tests, {len(slipped)} not red, {time.monotonic() - since_s:.0f} s"
-    )
-    if json_file:
-        json_file.write_text(json.dumps([_as_json(verdict) for verdict in verdicts], indent=2) + "\n")
-    return 1 if slipped else 0
+    spent_s = time.monotonic() - since_s
+    _console.print(f"{len(defects)} defects, {len(verdicts)} named tests, {len(slipped)} not red, {spent_s:.0f} s")
+    return verdicts
 
 
 def _listed(defects: Sequence[Defect]) -> Table:

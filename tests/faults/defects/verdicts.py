@@ -94,7 +94,7 @@ class Trees:
     # --- with each ---
 
     async def plant(self, defects: Sequence[Defect], tell: Callable[[list[Verdict]], None]) -> list[Verdict]:
-        """Plant each defect and run its tests; ``tell`` is called with the verdicts of each as soon as they are known."""
+        """Plant each defect and run its tests; ``tell`` is called with the verdicts of each as they are known."""
 
         async def one(defect: Defect) -> list[Verdict]:
             verdicts = await self._verdicts(defect)
@@ -126,9 +126,9 @@ class Trees:
 def _why_not_green(seen: Seen, name: str) -> str:
     if name in seen.red | seen.broken:
         return "fails without any defect"
-    if name in seen.skipped:
-        return "is skipped"
-    return "" if name in seen.ran else "did not run"
+    if name in seen.ran:
+        return ""
+    return "is skipped" if name in seen.skipped else "did not run"
 
 
 def _outcome(seen: Seen, test: str) -> Outcome:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 import foundry
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,15 +19,22 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse to run where `foundry` is the installed one: nothing would be planted, and everything be green."""
     code = Path(foundry.__file__).resolve()
     if not code.is_relative_to(config.rootpath.resolve()):
-        raise RuntimeError(f"{code} is not the code in {config.rootpath}")
+        raise pytest.UsageError(f"{code} is not the code in {config.rootpath}")
     config.pluginmanager.register(_Witness(config.getoption("--witness")))
 
 
 class _Witness:
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._red: set[str] = set()
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if item.nodeid.partition("[")[0] in self._red:
+            pytest.skip("it failed with other parameters, which is enough")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and report.when == "call":
+            self._red.add(report.nodeid.partition("[")[0])
         seen = {"test": report.nodeid, "phase": report.when, "outcome": report.outcome, "seconds": report.duration}
         with self._path.open("a") as lines:
             lines.write(json.dumps(seen) + "\n")

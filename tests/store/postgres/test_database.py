@@ -171,6 +171,30 @@ async def test_a_cancelled_wait_for_a_place_takes_none(database: PostgresDatabas
     await whole(database)
 
 
+async def test_closing_waits_for_what_nobody_waits_for_any_more(url: str) -> None:
+    """A read that runs on behind its cancelled caller leaves no connection open; whoever comes later is refused."""
+    database = await PostgresDatabase.open(url, LIMITS, SystemClock())
+    reads = [asyncio.create_task(echo(database, number, 0.1)) for number in range(POOL * 2)]
+    while not database._slots.locked():  # noqa: ASYNC110 - every connection is taken
+        await asyncio.sleep(0)
+    for read in reads:
+        read.cancel()
+    await database.close()
+    assert database._idle == []
+    assert database._slots._value == POOL
+    with pytest.raises(Unavailable):
+        await echo(database, 1)
+    with pytest.raises(Unavailable):
+        await _in_snapshot(database, 1)
+    name = url.rpartition("/")[2]
+    watching = await asyncpg.connect(url)
+    mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'foundry'"
+    async with asyncio.timeout(10):
+        while await watching.fetchval(mine, name):
+            pass  # the last of them says goodbye
+    await watching.close()
+
+
 # --- snapshots -------------------------------------------------------------------------------------------------------
 
 

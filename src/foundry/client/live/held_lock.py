@@ -39,6 +39,7 @@ class HeldLock:
         purpose: What it is for.
         acquired: The newest grant, with what the field held at that time.
         base_version: The version a save is based on: the head at the grant, then the caller's own newest save.
+        known_sha256: Hash of the field's content at that version, empty when it has none.
         held: Whether it is neither given back nor lost for good.
         lost: Set when the caller must take the lock for lost: because the server said so, because the session ended,
             or because no heartbeat was answered for 9 s. In the last case, and only then, it is cleared again if the
@@ -52,6 +53,7 @@ class HeldLock:
         self.purpose = purpose
         self.acquired = acquired
         self.base_version = acquired.head_version
+        self.known_sha256 = acquired.field_sha256
         self.held = True
         self.lost = asyncio.Event()
 
@@ -123,8 +125,25 @@ class HeldLock:
         """
         await self._session.release(self, timeout=timeout)
 
+    def is_of(self, position: types_pb2.Position | None) -> bool:
+        """Whether the grant is of the history of the log that a position is of.
+
+        Another history may have lost what happened last in this one. Tokens and versions are given a second time then,
+        and only the content tells whether the field is as it was.
+        """
+        return position is None or self.acquired.position.epoch == position.epoch
+
+    def saved(self, draft: draft_pb2.Draft) -> None:
+        """Take in a version that was saved under this lock."""
+        self.base_version = draft.version_number
+        for change in draft.changed_fields:
+            if change.field == self.field:
+                self.known_sha256 = change.after_sha256
+
     def granted(self, acquired: lock_pb2.AcquiredLock) -> None:
         """Take in a newer grant, or the same again."""
+        if not self.is_of(acquired.position):
+            self.base_version = acquired.head_version
         self.acquired = acquired
         self.lost.clear()
 

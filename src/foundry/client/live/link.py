@@ -17,7 +17,7 @@ from coreason.foundry.v1 import session_command_pb2 as command_pb2
 from coreason.foundry.v1 import session_event_pb2 as event_pb2
 from coreason.foundry.v1 import session_pb2, types_pb2
 from foundry.client.channel import Token
-from foundry.client.errors import DeadlineExceeded, FoundryError, Internal, SessionClosed, Unauthenticated
+from foundry.client.errors import DeadlineExceeded, FoundryError, Internal, LockLost, SessionClosed, Unauthenticated
 from foundry.client.live.commands import Commands
 from foundry.client.live.followed_runs import FollowedRuns
 from foundry.client.live.held_lock import HeldLock, HeldLocks
@@ -386,13 +386,16 @@ class Link:
             await self._ask_back(lock)
 
     async def _ask_back(self, lock: HeldLock) -> None:
-        ask = command_pb2.SessionAcquireLock(
-            field=lock.field, purpose=lock.purpose, if_unchanged_since=lock.fencing_token
-        )
+        unchanged_since = lock.fencing_token if lock.is_of(self.position) else 0
+        ask = command_pb2.SessionAcquireLock(field=lock.field, purpose=lock.purpose, if_unchanged_since=unchanged_since)
         try:
-            reply = await self._exchange(_Request(acquire_lock=ask))
+            acquired = (await self._exchange(_Request(acquire_lock=ask))).acquired
+            if not unchanged_since and acquired.field_sha256 != lock.known_sha256:
+                back = command_pb2.SessionReleaseLock(field=lock.field, fencing_token=acquired.lock.fencing_token)
+                await self._exchange(_Request(release_lock=back))
+                raise LockLost(message=f"{lock.field} is not what it was when it was locked")
         except FoundryError as refusal:
             _log.info("the lock of %s was not given back: %s", lock.field, refusal)
             self.locks.lose(lock)
         else:
-            lock.granted(reply.acquired)
+            lock.granted(acquired)

@@ -301,7 +301,7 @@ class Session(RunCommands):
             saved = (await self._link.command(command, timeout)).saved
         for lock in held:
             if saved.HasField("draft") and not validate_only:
-                lock.base_version = saved.draft.version_number
+                lock.saved(saved.draft)
         for released in saved.released_locks:
             self._link.locks.given_back(released.field, released.fencing_token)
         return saved

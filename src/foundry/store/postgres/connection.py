@@ -139,6 +139,11 @@ class PostgresWriter:
         self._make = make
         self._limits = limits
         self._driver: Driver | None = None
+        self._stale = False
+
+    def renew(self) -> None:
+        """Make the next transaction on a new connection: this one may lead to a server that was replaced."""
+        self._stale = True
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """See ``Writer.transact``."""
@@ -164,8 +169,11 @@ class PostgresWriter:
             raise
 
     async def _connected(self) -> Driver:
+        if self._stale:
+            self._drop()
         if self._driver is None or self._driver.is_closed():
             self._driver = await self._make()
+        self._stale = False
         return self._driver
 
     async def _roll_back(self) -> None:

@@ -60,7 +60,6 @@ class PostgresDatabase:
         self._idle: list[Driver] = []
         self._slots = asyncio.Semaphore(limits.pool_max)
         self._epoch = 1
-        self._moved = False
         self._closed = False
         self.instance_id = ""
         self.page_token_key = b""
@@ -108,7 +107,6 @@ class PostgresDatabase:
                 facts = await instance.begin(PostgresConnection(driver), self.clock.now_us(), revision)
             self.instance_id, self.page_token_key = facts.instance_id, facts.page_token_key
             await self._check_history(driver)
-            self._moved = False  # not while this server was here
         finally:
             await driver.close(timeout=self._limits.connect_limit_s)
 
@@ -119,11 +117,9 @@ class PostgresDatabase:
         """See ``Database.epoch``."""
         return self._epoch
 
-    async def failed_over(self) -> bool:
-        """See ``SharedDatabase.failed_over``."""
+    async def look(self) -> None:
+        """See ``SharedDatabase.look``."""
         await self._read(self._check_history)
-        moved, self._moved = self._moved, False
-        return moved
 
     async def _checked(self) -> Driver:
         """A connection for the lane: to a server whose history of the log is the one that is known here."""
@@ -158,7 +154,11 @@ class PostgresDatabase:
         epoch = int(facts["epoch"])
         if epoch != self._epoch:
             _log.warning("database_failed_over", epoch=epoch, timeline=timeline)
-            self._epoch, self._moved = epoch, True
+            self._epoch = epoch
+            # Other connections may lead to the server that was replaced.
+            self.writer.renew()
+            while self._idle:
+                self._idle.pop().terminate()
 
     # --- reads ---
 

@@ -237,7 +237,9 @@ class AcquireLockRequest(_message.Message):
     purpose: _builtins.str
     """What it is for, at most 200 bytes."""
     if_unchanged_since: _builtins.int
-    """When over 0: grant only if nobody held the field since this fencing token."""
+    """When over 0: grant only if nobody held the field since this fencing token. The token must be of the epoch that
+    positions have now: another history of the log may give tokens a second time.
+    """
     def __init__(
         self,
         *,

@@ -31,6 +31,7 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
+    op.add_column("session", sa.Column("epoch", _INT64, server_default="1", nullable=False))
     op.create_index(
         "ix_session_served",
         "session",

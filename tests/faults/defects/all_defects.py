@@ -1,0 +1,13 @@
+"""All defects, by what they break."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.faults.defects import batches, feed, guards, locks, log, mirror, presence, replicas, requests, sessions
+
+if TYPE_CHECKING:
+    from tests.faults.defects.defect import Defect
+
+_NOUNS = (locks, sessions, log, batches, requests, guards, mirror, presence, feed, replicas)
+DEFECTS: Final[tuple[Defect, ...]] = tuple(defect for noun in _NOUNS for defect in noun.DEFECTS)

@@ -1,0 +1,48 @@
+"""Defects of presence: who is shown as being here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.faults.defects.defect import Defect, Edit
+
+_REDIS: Final = "tests/coordination/test_redis_presence.py"
+
+DEFECTS: Final = (
+    Defect(
+        "lease-without-end",
+        "People whose server died are shown as here for ever.",
+        (
+            Edit(
+                "coordination/lua/presence_shown.lua",
+                "  if type(value.expires_at) ~= 'number' or not (value.expires_at > now) then return nil end\n",
+                "",
+            ),
+        ),
+        (f"{_REDIS}::test_the_sessions_of_a_dead_replica_go_when_their_lease_is_over",),
+    ),
+    Defect(
+        "lease-without-renewal",
+        "Everybody is gone after 15 s.",
+        (
+            Edit(
+                "coordination/redis/presence.py",
+                "            await asyncio.sleep(self._ttl_s / 3)\n            await self.renew()\n",
+                "            await asyncio.sleep(self._ttl_s / 3)\n",
+            ),
+        ),
+        (f"{_REDIS}::test_its_upkeep_renews_leases",),
+    ),
+    Defect(
+        "end-that-redis-missed",
+        "Somebody who left while Redis was away is shown as here until the lease is over.",
+        (
+            Edit(
+                "coordination/redis/presence.py",
+                " or (project_id, session_id) in self._removed\n",
+                "\n",
+            ),
+        ),
+        (f"{_REDIS}::test_an_end_that_redis_missed_is_an_end",),
+    ),
+)

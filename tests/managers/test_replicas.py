@@ -1,0 +1,263 @@
+"""Server processes on one store: who lives is let live, who is silent is given up, what the dead held comes free."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from foundry.domain.entry import Entry, Event
+from foundry.domain.errors import Unavailable
+from foundry.domain.session import SessionState
+from foundry.managers import replicas
+from foundry.managers.replicas import FencedError
+from foundry.managers.sessions import OpenSession
+from foundry.settings import Liveness, Postgres
+from foundry.store.replicas import ReplicaRepository
+from tests.managers.servers import servers, until
+from tests.managers.workspace import ALICE, BOB, Workspace
+from tests.servers.postgres import PostgresServer, PrivateServer, private_postgres
+
+LIVENESS = Liveness()
+#: Longer than a living process is ever silent, shorter than a silent one is let live.
+A_WHILE_S = LIVENESS.replica_renewal_s + 1.0
+TOO_LONG_S = LIVENESS.replica_silence_s + 1.0
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look around without waiting: what counts is the time of the test's clocks."""
+    monkeypatch.setattr(replicas, "_POLL_S", 0.002)
+
+
+class Replica:
+    """One process: it lives while ``living`` lasts."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        assert workspace.replicas
+        self.workspace = workspace
+        self.replicas = workspace.replicas
+        self.id = self.replicas._boot_id
+        self.store = ReplicaRepository(workspace.database)  # type: ignore[arg-type]  # it is a shared one here
+        self.health: list[bool] = []
+        self.replicas.report(self.health.append)
+
+    @contextlib.asynccontextmanager
+    async def living(self) -> AsyncIterator[asyncio.Task[None]]:
+        """It renews, observes and reaps meanwhile."""
+        task = asyncio.create_task(self.replicas.run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def count(self) -> int:
+        """Its counter; -1 when it was given up."""
+        return dict(await self.store.live()).get(self.id, -1)
+
+
+async def time_passes(seconds: float, *those: Replica) -> None:
+    """Let time pass for these, in steps that a living one does not miss; each of them renews in every step."""
+    for _ in range(round(seconds / A_WHILE_S) + 1):
+        before = [await one.count() for one in those]
+        for one in those:
+            one.workspace.clock.advance(A_WHILE_S)
+        async with asyncio.timeout(20):
+            for one, count in zip(those, before, strict=True):
+                while await one.count() <= count:
+                    pass
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> Iterator[str]:
+    """Where an empty installation is; one test's."""
+    name = postgres.create_database()
+    yield postgres.server_url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+async def three(url: str, tmp_path: Path) -> AsyncIterator[list[Replica]]:
+    async with servers(tmp_path, url, 3) as made:
+        yield [Replica(workspace) for workspace in made]
+
+
+# --- living ----------------------------------------------------------------------------------------------------------
+
+
+async def test_whoever_lives_is_let_live(three: list[Replica]) -> None:
+    """Counters rise by the time of their own clocks, and however long it goes on, nobody is given up."""
+    async with contextlib.AsyncExitStack() as stack:
+        tasks = [await stack.enter_async_context(one.living()) for one in three]
+        await time_passes(5 * TOO_LONG_S, *three)
+        assert not any(task.done() for task in tasks)
+    assert len(await three[0].store.live()) == 3
+
+
+async def test_clocks_that_run_apart_give_nobody_up(three: list[Replica]) -> None:
+    """One machine's time says nothing about another's: only a counter that stands still does, by the observer's."""
+    one, two, _ = three
+    two.workspace.clock.advance(1_000_000)
+    one.workspace.clock.step(-1_000_000)
+    async with one.living() as first, two.living() as second:
+        await time_passes(2 * TOO_LONG_S, one, two)
+        assert not first.done()
+        assert not second.done()
+
+
+async def test_a_process_opens_no_session_unless_it_is_live(three: list[Replica]) -> None:
+    """One that was given up neither opens nor resumes, though it does not know of it yet."""
+    one, two, _ = three
+    project_id = await one.workspace.project(ALICE)
+    opened = await one.workspace.sessions.open(ALICE, OpenSession(project_id))
+    assert await two.store.fence(one.id, await one.count())
+    with pytest.raises(Unavailable):
+        await one.workspace.session(project_id)
+    coming_back = OpenSession(project_id, resume_session_id=opened.session.session_id, resume_secret=opened.secret)
+    with pytest.raises(Unavailable):
+        await one.workspace.sessions.open(ALICE, coming_back)
+    resumed = await two.workspace.sessions.open(ALICE, coming_back)
+    assert resumed.resumed
+
+
+# --- given up --------------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_dead_process_held_comes_free(three: list[Replica]) -> None:
+    """Its sessions are closed and their locks released, both for REPLICA_DEAD; nobody else's are."""
+    dead, alive, other = three
+    project_id = await alive.workspace.project(ALICE, BOB)
+    lost, kept = await dead.workspace.session(project_id), await alive.workspace.session(project_id, BOB)
+    await dead.workspace.lock(lost, "notes")
+    held = await alive.workspace.lock(kept, "topology", BOB)
+    async with alive.living(), other.living():
+        await time_passes(TOO_LONG_S, alive, other)
+        await until(lambda: any(entry.new.event is Event.SESSION_CLOSED for entry in _told(three)))
+    log = await alive.workspace.log(project_id)
+    ends = [entry.new for entry in log if entry.new.event in {Event.SESSION_CLOSED, Event.LOCK_RELEASED}]
+    assert {new.event for new in ends} == {Event.SESSION_CLOSED, Event.LOCK_RELEASED}
+    assert len(ends) == 2
+    assert {new.data["session_id"] for new in ends} == {lost.session_id}
+    reasons = {new.data.get("close_reason") or new.data.get("release_reason") for new in ends}
+    assert reasons == {"SESSION_CLOSE_REASON_REPLICA_DEAD", "LOCK_RELEASE_REASON_REPLICA_DEAD"}
+    assert await alive.workspace.lock(kept, "topology", BOB) == held
+    taken = await alive.workspace.lock(kept, "notes", BOB)
+    assert taken.fencing_token == 2
+
+
+def _told(those: list[Replica]) -> list[Entry]:
+    return [entry for one in those for entry in one.workspace.committed]
+
+
+async def test_a_process_that_was_given_up_stops(three: list[Replica]) -> None:
+    """The next thing it does is to find out, and it does not come back under its name."""
+    slow, alive, _ = three
+    async with alive.living():
+        await time_passes(TOO_LONG_S, alive)
+        async with asyncio.timeout(20):
+            while await slow.count() >= 0:
+                await time_passes(A_WHILE_S, alive)
+    with pytest.raises(FencedError):
+        await slow.replicas.run()
+    assert not await slow.store.renew(slow.id)
+    assert await slow.count() == -1
+
+
+async def test_a_process_is_given_up_by_compare_and_set(three: list[Replica]) -> None:
+    """Never for a counter that was raised since it was seen; of several who try at once by one."""
+    one, two, other = three
+    seen = await one.count()
+    assert await one.store.renew(one.id)
+    assert not await two.store.fence(one.id, seen)
+    assert await one.store.renew(one.id)
+    seen = await one.count()
+    tries = await asyncio.gather(*(each.store.fence(one.id, seen) for each in (two, other, two, other)))
+    assert sorted(tries) == [False, False, False, True]
+    assert not await one.store.renew(one.id)
+
+
+async def test_a_renewal_and_giving_up_at_once_agree(three: list[Replica]) -> None:
+    """Either it renewed and lives, or it was given up and knows: never both, never neither."""
+    one, two, _ = three
+    for number in range(20):
+        boot = f"boot {number}"
+        await one.store.join(boot, 0, "")
+        fenced, renewed = await asyncio.gather(two.store.fence(boot, 0), one.store.renew(boot))
+        assert fenced != renewed
+
+
+async def test_sessions_of_the_dead_are_found_by_state(three: list[Replica]) -> None:
+    """Whoever gave the process up may have died before it could close them: the next who looks does."""
+    dead, alive, _ = three
+    project_id = await alive.workspace.project(ALICE)
+    lost = await dead.workspace.session(project_id)
+    assert await alive.store.fence(dead.id, await dead.count())
+    async with alive.living():
+        await until(lambda: any(entry.new.event is Event.SESSION_CLOSED for entry in alive.workspace.committed))
+    stored = await alive.workspace.store.sessions.get(lost.session_id)
+    assert stored
+    assert stored.state is SessionState.CLOSED
+
+
+async def test_a_session_that_moved_on_survives_its_first_server(three: list[Replica]) -> None:
+    """Resumed elsewhere, it is the other process's, with its locks."""
+    dead, alive, _ = three
+    project_id = await alive.workspace.project(ALICE)
+    opened = await dead.workspace.sessions.open(ALICE, OpenSession(project_id))
+    lock = await dead.workspace.lock(opened.session, "notes")
+    coming_back = OpenSession(project_id, resume_session_id=opened.session.session_id, resume_secret=opened.secret)
+    resumed = await alive.workspace.sessions.open(ALICE, coming_back)
+    async with alive.living():
+        await time_passes(2 * TOO_LONG_S, alive)
+    assert await dead.count() == -1
+    assert await alive.workspace.lock(resumed.session, "notes") == lock
+
+
+# --- one's own silence -----------------------------------------------------------------------------------------------
+
+
+async def test_whoever_was_asleep_gives_nobody_up_for_it(three: list[Replica]) -> None:
+    """Two processes of a machine that was suspended wake up: neither heard the other, and both live."""
+    one, two, _ = three
+    async with one.living(), two.living():
+        await time_passes(A_WHILE_S, one, two)
+    for each in (one, two):
+        each.workspace.clock.advance(100 * TOO_LONG_S)
+    async with one.living() as first, two.living() as second:
+        await time_passes(TOO_LONG_S / 2, one, two)
+        assert not first.done()
+        assert not second.done()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PrivateServer]:
+    """A server that a test may stop."""
+    with private_postgres() as server:
+        yield server
+
+
+async def test_nobody_is_given_up_for_an_outage_of_the_store(own_postgres: PrivateServer, tmp_path: Path) -> None:
+    """While it is away nobody counts; health says so; when it is back all go on, with their sessions."""
+    url = own_postgres.server_url(own_postgres.create_database())
+    async with servers(tmp_path, url, 2, limits=Postgres(pool_max=2, connect_limit_s=1.0)) as made:
+        one, two = (Replica(workspace) for workspace in made)
+        project_id = await made[0].project(ALICE)
+        session = await made[0].session(project_id)
+        lock = await made[0].lock(session, "notes")
+        async with one.living() as first, two.living() as second:
+            await time_passes(A_WHILE_S, one, two)
+            await asyncio.to_thread(own_postgres.kill)
+            for each in (one, two):
+                each.workspace.clock.advance(10 * TOO_LONG_S)
+            await until(lambda: one.health == two.health == [False])
+            await asyncio.to_thread(own_postgres.start)
+            await until(lambda: one.health == two.health == [False, True])
+            await time_passes(TOO_LONG_S, one, two)
+            assert not first.done()
+            assert not second.done()
+        assert len(await one.store.live()) == 2
+        assert await made[0].lock(session, "notes") == lock

@@ -245,7 +245,7 @@ class WorkspaceMachine(SessionRules):
 
     async def _replay_on(self) -> None:
         alice, page = self._world.clients[OWNER], 1_000
-        async for entry in alice.audit.entries(self._project_id, after=self._replayed_to, page_size=page):
+        async for entry in alice.audit.entries(self._project_id, after_sequence=self._replayed_to, page_size=page):
             self._replayed.apply(entry)
             self._replayed_to = entry.position.sequence
         held = {name: (lock.session_id, lock.fencing_token) for name, lock in self._replayed.held.items()}

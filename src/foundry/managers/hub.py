@@ -304,9 +304,10 @@ class SessionHub:
 
     async def recover(self) -> None:
         """Give clients of the process before this one time to resume, then close what is left."""
-        grace_s = self._liveness.restart_grace_s
         for session in await self._sessions.left_behind():
-            self._spawn(close_later(self._sessions, session, grace_s, CloseReason.SERVER_RESTART))
+            self._spawn(
+                close_later(self._sessions, session, self._liveness.restart_grace_s, CloseReason.SERVER_RESTART)
+            )
 
     async def run(self) -> None:
         """Tick, and close what is silent, stuck or without a valid token; for as long as the server runs."""

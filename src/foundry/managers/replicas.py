@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _POLL_S = 1.0
+#: A renewal that is late by this much means that the store is away.
+_UNHEALTHY_S = 3.0
 
 
 class FencedError(Exception):
@@ -86,6 +88,14 @@ class Replicas:
         Raises:
             FencedError: This process was given up.
         """
+        # By itself: the store may let a question wait for longer than it takes to say that it is away.
+        judging = asyncio.create_task(self._judge())
+        try:
+            await self._look_after()
+        finally:
+            judging.cancel()
+
+    async def _look_after(self) -> None:
         next_renewal_s = self._clock.monotonic_s()
         while True:
             now_s = self._clock.monotonic_s()
@@ -97,7 +107,6 @@ class Replicas:
                 await self._reap()
             except Unavailable:
                 _log.warning("replica_renewal_postponed")
-            self._judge()
             await asyncio.sleep(_POLL_S)
 
     async def _renew(self) -> None:
@@ -133,10 +142,12 @@ class Replicas:
         if closed := await self._sessions.close_older(self._database.epoch):
             _log.warning("sessions_closed_by_failover", count=closed, epoch=self._database.epoch)
 
-    def _judge(self) -> None:
-        silent_s = self._clock.monotonic_s() - self._renewed_s
-        healthy = silent_s <= self._liveness.replica_renewal_s + 3.0
-        if healthy != self._healthy:
-            self._healthy = healthy
-            DATABASE_UP.set(healthy)
-            self._on_health(healthy)
+    async def _judge(self) -> None:
+        while True:
+            silent_s = self._clock.monotonic_s() - self._renewed_s
+            healthy = silent_s <= self._liveness.replica_renewal_s + _UNHEALTHY_S
+            if healthy != self._healthy:
+                self._healthy = healthy
+                DATABASE_UP.set(healthy)
+                self._on_health(healthy)
+            await asyncio.sleep(_POLL_S)

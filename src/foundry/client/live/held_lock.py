@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2
+from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, types_pb2
 from foundry.client.calls import TIMEOUT_S
 from foundry.client.errors import LockLost
 

@@ -236,6 +236,15 @@ async def saves(client: RecordedClient, field: str, text: str, way: str = "strea
         assert (await client.do("acquire", field=field, way=way))["outcome"] == "ok"
 
 
+async def trusts(client: RecordedClient, field: str) -> None:
+    """Wait until a client has learnt from the server that it holds a field, whatever it took it for before."""
+    for _ in range(100):
+        if (await client.do("touch", field=field))["outcome"] == "ok":
+            return
+        await asyncio.sleep(0.2)
+    raise AssertionError(f"{client.record.stem} does not trust its lock of {field} again")
+
+
 async def turns(address: str, *, serving: bool, within_s: float) -> float:
     """Wait until a server says of its health that it serves, or that it does not; returns when, nanoseconds."""
     async with grpc.aio.insecure_channel(address) as channel:

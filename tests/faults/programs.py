@@ -102,3 +102,33 @@ class ProxyProcess(_Program):
             await self.kill()
             raise
         return self
+
+
+class StormProcess(_Program):
+    """Many sessions in one program; see ``storm.py``. Entering waits until all of them hold their locks.
+
+    Attributes:
+        projects: Its projects, with the file of the recording of each.
+    """
+
+    def __init__(self, log: Path, *, projects: dict[str, str], **setting: object) -> None:
+        super().__init__("tests.faults.storm", log=log)
+        self._setting = {"projects": projects, **setting}
+        self.projects = projects
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        try:
+            await self.tell(**self._setting)
+            await self._said('{"ready":', "ready")
+        except BaseException:
+            await self.kill()
+            raise
+        return self
+
+    async def stop(self) -> dict[str, int]:
+        """Have every session leave, and end."""
+        await self.tell(do="stop")
+        counts: dict[str, int] = (await self._said('{"ended":', "ended"))["ended"]
+        await self.process.wait()
+        return counts

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.faults.bounds import BOUND_S, Departure
-from tests.faults.cluster import behind, calm_since, involuntary, notes_of, saves, session_of, turns
+from tests.faults.cluster import behind, calm_since, involuntary, notes_of, saves, session_of, trusts, turns
 from tests.faults.figures import SLACK_S, tell
 from tests.faults.proxy import Proxy
 from tests.faults.recorder import now_ns
@@ -200,6 +200,7 @@ async def test_a_server_that_stands_still_for_too_long_is_given_up_for_good(clus
 async def regains(cluster: Cluster, client: RecordedClient, field: str) -> None:
     """Wait until a client holds a field again, in another session than before, and saves."""
     await cluster.store.holds(client.record.stem, field)
+    await trusts(client, field)
     await saves(client, field, "mine again")
 
 

@@ -7,7 +7,6 @@ session, its ``session_closed`` entry ends the stream, here or on another server
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -24,7 +23,7 @@ from foundry.domain.events import (
     ServerGoing,
     Tick,
 )
-from foundry.domain.session import Activity, Attachment, CloseReason, Position, Presence
+from foundry.domain.session import Activity, Attachment, CloseReason, Position
 from foundry.managers.channel import Channel
 from foundry.managers.closing import close_later, until_stored
 from foundry.managers.endings import ending
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from foundry.domain.events import News, Ring, SessionEvent
     from foundry.domain.lock import Lock
     from foundry.domain.principal import Caller
-    from foundry.domain.session import Session
     from foundry.managers.console import Console
     from foundry.managers.feed import Feed
     from foundry.managers.presence import PresenceBoard
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _SWEEP_S = 1.0
-_SHOW_INTERVAL_S = 0.1
 _UNARY = f"SESSION_CLOSE_REASON_{CloseReason.UNARY.value}"
 _URGENT = frozenset({Event.LOCK_ACQUIRED, Event.LOCK_RELEASED, Event.DRAFT_CREATED})
 
@@ -79,14 +76,16 @@ class SessionHub:
         self._sessions = sessions
         self._state = state
         self._channels: dict[str, Channel] = {}
-        self._presence = PresenceLane(presence, self._channels, encode)
+        self._live: dict[str, LiveSession] = {}
+        self._presence = PresenceLane(
+            presence, self._channels, self._live, sessions=sessions, encode=encode, clock=clock
+        )
         self._feed = feed
         self._console = console
         self._clock = clock
         self._encode = encode
         self._liveness = liveness
         self._fanout = fanout
-        self._live: dict[str, LiveSession] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._doors = asyncio.Semaphore(liveness.openings_max)
@@ -159,7 +158,7 @@ class SessionHub:
             why = current.close_reason or CloseReason.SUPERSEDED
             live.end(ending(why, session.session_id), keeps_session=True)
             return []
-        await self._presence.show(session.project_id, _presence(session))
+        await self._presence.show_session(live)
         news = await self._state.since(session.project_id, live.caller.principal.subject, after)
         if news.resync:
             attachment = Attachment.SNAPSHOT
@@ -214,15 +213,8 @@ class SessionHub:
     async def show(self, live: LiveSession, shown: Activity) -> None:
         """Show the others what a session is at; latest wins, and a session is shown at most ten times a second."""
         if live.shown is None:
-            self._spawn(self._show_later(live, live.shown_s + _SHOW_INTERVAL_S - self._clock.monotonic_s()))
+            self._spawn(self._presence.show_soon(live))
         live.shown = shown
-
-    async def _show_later(self, live: LiveSession, delay_s: float) -> None:
-        if delay_s > 0:
-            await asyncio.sleep(delay_s)
-        shown, live.shown, live.shown_s = live.shown, None, self._clock.monotonic_s()
-        if shown is not None and not live.ended.is_set():
-            await self._presence.show(live.session.project_id, replace(_presence(live.session), shown=shown))
 
     def warn_idle(self, lock: Lock) -> None:
         """Tell a holder, if it is here, that its lock is about to be released."""
@@ -276,7 +268,7 @@ class SessionHub:
         session = live.session
         if session.grace_ms and why is CloseReason.STREAM_GONE:
             if await until_stored(lambda: self._sessions.detach(session)):
-                await self._presence.show(session.project_id, replace(_presence(session), reconnecting=True))
+                await self._presence.show_session(live, reconnecting=True)
                 self._spawn(close_later(self._sessions, session, session.grace_ms / 1000, why))
         else:
             by = live.caller if why is CloseReason.LEAVE else None
@@ -396,7 +388,3 @@ async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
         _log.warning("session_task_failed", reason=error.reason)
     except Exception:  # noqa: BLE001 - nobody awaits it
         _log.exception("session_task_failed")
-
-
-def _presence(session: Session) -> Presence:
-    return Presence(session.session_id, session.principal, session.open_time_us, client_name=session.client_name)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foundry.domain.events import PresenceChanged
+from foundry.domain.session import Activity, Presence, SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from typing import Any
 
+    from foundry.clock import Clock
     from foundry.domain.events import PresenceEvent, Ring, SessionEvent
-    from foundry.domain.session import Presence
     from foundry.managers.channel import Channel
+    from foundry.managers.live import LiveSession
     from foundry.managers.presence import PresenceBoard
+    from foundry.managers.sessions import SessionManager
+
+#: A session is shown at most this often, seconds.
+_INTERVAL_S = 0.1
 
 
 class PresenceLane:
@@ -24,20 +31,59 @@ class PresenceLane:
 
     Args:
         channels: Those of the hub, by project.
+        live: Those of the hub, by session.
         encode: Turns an event into bytes of a stream message with this one event.
     """
 
     def __init__(
-        self, board: PresenceBoard, channels: Mapping[str, Channel], encode: Callable[[SessionEvent], bytes]
+        self,
+        board: PresenceBoard,
+        channels: Mapping[str, Channel],
+        live: Mapping[str, LiveSession],
+        *,
+        sessions: SessionManager,
+        encode: Callable[[SessionEvent], bytes],
+        clock: Clock,
     ) -> None:
         self._board = board
         self._channels = channels
+        self._live = live
+        self._sessions = sessions
         self._encode = encode
+        self._clock = clock
 
-    async def show(self, project_id: str, here: Presence) -> None:
-        """Show a session, or what changed of it."""
+    async def show_session(
+        self, live: LiveSession, shown: Activity | None = None, *, reconnecting: bool = False
+    ) -> None:
+        """Show a session, unless its end was heard of before it was shown: nobody would take it away again then."""
+        session = live.session
+        project_id, session_id = session.project_id, session.session_id
+        here = Presence(
+            session_id,
+            session.principal,
+            session.open_time_us,
+            shown or Activity(),
+            session.client_name,
+            reconnecting=reconnecting,
+        )
         channel = self._channels.get(project_id)
         self._tell(channel, await self._board.put(project_id, here, _next(channel)))
+        if not (live.ended.is_set() or reconnecting):
+            return  # whatever is heard from here on comes behind it
+        current = await self._sessions.current(session)
+        if current.state is SessionState.CLOSED:
+            await self.hide(project_id, session_id)
+        elif current.stream_epoch != session.stream_epoch and session_id not in self._live:
+            self._board.let_go(project_id, session_id)
+
+    async def show_soon(self, live: LiveSession) -> None:
+        """Show what a session is at, when its last time is long enough ago."""
+        delay_s = live.shown_s + _INTERVAL_S - self._clock.monotonic_s()
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)
+        shown, live.shown, live.shown_s = live.shown, None, self._clock.monotonic_s()
+        if shown is not None and not live.ended.is_set():
+            await self.show_session(live, shown)
 
     async def hide(self, project_id: str, session_id: str) -> None:
         """Take a session away."""

@@ -116,7 +116,7 @@ class Replicas:
         if not await self._store.renew(self._boot_id):
             _log.error("replica_fenced", replica_id=self._boot_id)
             raise FencedError("the other servers gave this one up")
-        if before_s - self._renewed_s > 2 * self._liveness.replica_renewal_s:
+        if before_s - self._renewed_s > 2 * max(self._liveness.replica_renewal_s, _POLL_S):
             # The store was away, for everybody perhaps: the others have not been silent, they were not heard.
             self._seen.clear()
         self._renewed_s = self._clock.monotonic_s()

@@ -62,6 +62,7 @@ class Tab:
         channel: grpc.aio.Channel,
         token: str,
         project_id: str,
+        *,
         field: str,
         recorder: Recorder,
         news: asyncio.Event,
@@ -222,7 +223,9 @@ async def main() -> None:
         channels.append(grpc.aio.insecure_channel(target_of(setting["target"]), options=_options()))
         recorders.append(Recorder(Path(path), Path(path).stem))
         of = (channels[-1], setting["token"], project_id)
-        tabs += [Tab(*of, f"field{number}", recorders[-1], news) for number in range(setting["sessions"])]
+        tabs += [
+            Tab(*of, field=f"field{number}", recorder=recorders[-1], news=news) for number in range(setting["sessions"])
+        ]
     running = await _begin(tabs)
     _say(ready=len(tabs))
     while line := await lines.readline():

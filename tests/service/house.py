@@ -153,6 +153,16 @@ class House:
             self._callers[key] = Caller(self._channel(), self.server.metadata(subject, **token), foundry)
         return self._callers[key]
 
+    def caller_at(self, number: int, subject: str) -> Caller:
+        """Somebody who calls one of the servers only, by its number; where there is one, that."""
+        addresses = self.server.address.split(",")
+        address = addresses[number % len(addresses)]
+        key = f"{subject} at {number}"
+        if key not in self._callers:
+            foundry = connect(address, self.server.token(subject))
+            self._callers[key] = Caller(open_channel(address), self.server.metadata(subject), foundry)
+        return self._callers[key]
+
     def bearing(self, *metadata: tuple[str, str]) -> Caller:
         """Somebody with call metadata of a test's own making."""
         key = f"{metadata}"

@@ -129,6 +129,19 @@ async def test_a_cancel_ends_the_stream_of_its_producer(house: House) -> None:
             assert await stream.close() == [2]
 
 
+@pytest.mark.parametrize("at", [0, 1])
+async def test_a_cancel_at_any_server_ends_the_stream_of_its_producer(house: House, at: int) -> None:
+    """Whichever server the producer streams to, and though it never says a word."""
+    bob = house.caller_at(0, "bob")
+    project_id = await tested(house)
+    run = await start(bob, project_id)
+    stream = Producer(bob, run)
+    await stream.send()
+    await stream.until(1)
+    await cancel(house.caller_at(at, "olga"), run)
+    await refused(stream.rest(), "RUN_FINISHED", run_id=run.run_id, state="CANCELLED")
+
+
 async def test_a_run_that_floods_is_cancelled_all_the_same(house: House) -> None:
     """A test gone wild cannot outrun its owner: the producer is told, and what was stored is sealed."""
     bob = house.caller("bob")

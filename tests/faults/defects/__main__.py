@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 _ROOT: Final = Path(__file__).resolve().parents[3]
 #: Bound on the tests of one defect, and of all tests without one, seconds.
 _LIMIT_S: Final = 240.0
-_console = Console(highlight=False)
+#: Into a file: wide enough for the names of tests.
+_console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,10 +96,12 @@ def _listed(defects: Sequence[Defect]) -> Table:
 
 
 def _table(verdicts: Sequence[Verdict]) -> Table:
-    table = Table("defect", "planted in", "named test", "outcome")
+    table = Table()
+    for name in ("defect", "planted in", "named test", "outcome"):
+        table.add_column(name, overflow="fold")
     table.add_column("seconds", justify="right")
     for verdict in verdicts:
-        where, test = verdict.defect.places, _short(verdict.test)
+        where, test = verdict.defect.places, verdict.test.rpartition("::")[2]
         table.add_row(verdict.defect.name, where, test, _shown(verdict.outcome), f"{verdict.seconds:.1f}")
     return table
 

@@ -45,8 +45,7 @@ DEFECTS: Final = (
                 "            pass\n",
             ),
         ),
-        ("tests/session/test_session_locks.py::test_of_many_who_acquire_at_once_exactly_one_gets_the_lock",),
-        "postgres+memory",
+        (f"{_SHELF}::test_a_field_has_one_holder_within_a_batch",),
     ),
     Defect(
         "shelf-forgets-sessions",

@@ -68,6 +68,6 @@ DEFECTS: Final = (
                 "            return\n",
             ),
         ),
-        (f"{_REPLICAS}::test_a_process_that_was_given_up_stops",),
+        (f"{_MISSING}::test_a_server_that_finds_itself_given_up_stops",),
     ),
 )

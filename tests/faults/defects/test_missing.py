@@ -20,6 +20,7 @@ from foundry.domain.entry import Entry, Event
 from foundry.domain.errors import LockHeld, LockLost
 from foundry.domain.lock import ReleaseReason
 from foundry.domain.session import CloseReason, SessionState
+from foundry.managers.replicas import FencedError
 from foundry.managers.sessions import OpenSession
 from foundry.settings import Postgres
 from foundry.store.postgres.database import PostgresDatabase
@@ -286,6 +287,14 @@ async def test_after_the_store_was_away_nobody_was_silent(servers: Servers) -> N
     assert await servers.lives()
     await servers.look(2.0)
     assert not await servers.lives()
+
+
+async def test_a_server_that_finds_itself_given_up_stops(servers: Servers) -> None:
+    """The others have closed its sessions: it may not serve a moment longer."""
+    await servers.look(LIVENESS.replica_silence_s + 1.0)
+    assert servers.there.replicas
+    with pytest.raises(FencedError):
+        await asyncio.wait_for(servers.there.replicas.run(), PATIENCE_S / 4)
 
 
 async def test_what_a_dead_server_left_is_closed_also_in_its_grace(servers: Servers) -> None:

@@ -58,6 +58,7 @@ class Trees:
     """
 
     def __init__(self, original: Path, folder: Path, count: int, *, limit_s: float) -> None:
+        self._count = count
         self._free: asyncio.Queue[Tree] = asyncio.Queue()
         for number in range(count):
             tree = Tree(folder / f"tree-{number}", limit_s=limit_s)
@@ -80,7 +81,13 @@ class Trees:
         tests: defaultdict[str, dict[str, None]] = defaultdict(dict)
         for defect in defects:
             tests[defect.backend].update(dict.fromkeys(defect.noticed_by))
-        found = await asyncio.gather(*(self._not_green(backend, list(names)) for backend, names in tests.items()))
+        parts = [
+            (backend, part)
+            for backend, names in tests.items()
+            for at in range(self._count)
+            if (part := list(names)[at :: self._count])
+        ]
+        found = await asyncio.gather(*(self._not_green(backend, part) for backend, part in parts))
         return {name: why for one in found for name, why in one.items()}
 
     async def _not_green(self, backend: str, names: list[str]) -> dict[str, str]:

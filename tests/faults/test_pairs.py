@@ -33,6 +33,8 @@ pytestmark = pytest.mark.fault
 #: How long, seconds, and from which seed; another one may be given to go on looking.
 SECONDS: Final = 60.0
 SEED: Final = int(os.environ.get("FOUNDRY_FAULTS_SEED", "1"))
+#: So often a server is started that ends before it is ready.
+_STARTS_MAX: Final = 8
 _TERMINATE = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'foundry'
 """
@@ -94,7 +96,7 @@ class Trouble:
         async def ended(how: Callable[[], Awaitable[object]]) -> None:
             self._cluster.servers.remove(victim)
             await how()
-            await self._cluster.again(victim)
+            await self._begin_again(victim)
 
         async def stopped() -> None:
             await frozen(victim, seconds)
@@ -110,6 +112,14 @@ class Trouble:
             server_leaves=lambda: ended(victim.terminate),
             server_frozen=stopped,
         )
+
+    async def _begin_again(self, server: ServerProcess) -> None:
+        """As whoever watches over servers does: one that cannot start, since the store is away, is tried again."""
+        for _ in range(_STARTS_MAX - 1):
+            with contextlib.suppress(AssertionError):
+                await self._cluster.again(server)
+                return
+        await self._cluster.again(server)
 
     async def the_redis(self) -> None:
         """Redis is emptied, begun anew or paused."""

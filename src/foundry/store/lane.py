@@ -132,8 +132,7 @@ class WriteLane:
         except Exception as error:  # noqa: BLE001 - the lane must outlive whatever fails in it
             parts = _apart(jobs, error)
             if len(parts) == 1:
-                _log.exception("operation_failed", operations=len(jobs))
-                self._fail(jobs, Unavailable(str(error)) if isinstance(error, StoreBusyError) else error)
+                self._fail(jobs, _told(jobs, error))
                 return
             for part in parts:
                 await self._settle(part)
@@ -179,6 +178,15 @@ class WriteLane:
     def _fail(jobs: list[_Job[Any]], error: Exception) -> None:
         for job in jobs:
             _resolve(job.future, _Outcome(error=error))
+
+
+def _told(jobs: list[_Job[Any]], error: Exception) -> Exception:
+    """What the callers of operations are told that could not be run."""
+    if isinstance(error, StoreBusyError):
+        _log.warning("store_busy", operations=len(jobs), why=str(error))
+        return Unavailable(str(error))
+    _log.error("operation_failed", operations=len(jobs), exc_info=error)
+    return error
 
 
 def _apart(jobs: list[_Job[Any]], error: Exception) -> list[list[_Job[Any]]]:

@@ -86,7 +86,11 @@ def _grants(name: str, operations: Sequence[Operation], report: Report) -> list[
 
 
 def check_demotions(history: History, report: Report) -> None:
-    """I11: who has taken a lock for lost does not save under it, unless the server confirmed it since."""
+    """I11: who has taken a lock for lost does not save under it, unless the server confirmed it since.
+
+    A save that was called before and is asked for again, since its outcome is not known, is that same save.
+    """
+    operations = merged(history.operations)
     for process, notes in history.notes.items():
         doubts: dict[tuple[str, int], list[list[float]]] = {}
         for note in notes:
@@ -98,7 +102,7 @@ def check_demotions(history: History, report: Report) -> None:
                 spans.append([note.ns, inf])
             elif spans:
                 spans[-1][1] = note.ns
-        for it in history.operations:
+        for it in operations:
             if it.process != process or it.kind != "save" or not it.ok or it.args.get("deliberate"):
                 continue
             for begin, end in doubts.get((it.field, it.fence), []):

@@ -57,6 +57,7 @@ class Cluster:
         clients: Every recorded client there was.
         records: Recordings beside theirs.
         done: What the clients that were there in the end had done, by kind and outcome; once it is judged.
+        robbed: Sessions that lost a lock although nobody gave it back and their clients did not try to leave; likewise.
         store: An onlooker of the project.
     """
 
@@ -72,6 +73,7 @@ class Cluster:
         self.clients: list[RecordedClient] = []
         self.records: list[Path] = []
         self.done: Counter[str] = Counter()
+        self.robbed: set[str] = set()
         self.store = Onlooker(self.url)
 
     @property
@@ -211,6 +213,12 @@ class Cluster:
             slack_s=SLACK_S,
         )
         history = without(read_history([*(client.record for client in self.clients), *self.records]))
+        left = {it.session_id for it in history.operations if it.kind == "leave"}
+        self.robbed = {
+            it.data["session_id"]
+            for it in involuntary(entries)
+            if it.event == "lock_released" and it.data["session_id"] not in left
+        }
         report = await asyncio.to_thread(check, history, entries, known)
         report.demand(**{"operations": 30, "grants": 5, "versions": 3, "events": 50, **least})
         assert not report.violations, f"{fault}\n{report.summary()[:_SHOWN_MAX]}"

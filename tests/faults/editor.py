@@ -67,6 +67,7 @@ class Editor:
         self._stale: dict[str, list[Grip]] = {}
         self._listening: set[asyncio.Task[None]] = set()
         self._watching: set[asyncio.Task[None]] = set()
+        self._doubted: set[tuple[str, int]] = set()
         self.session_id = ""
         self.grips: dict[str, Grip] = {}
         self.undecided: list[dict[str, Any]] = []
@@ -154,6 +155,7 @@ class Editor:
                 granted = acquired.lock
                 grip = Grip(field, granted.session_id, granted.fencing_token, acquired.head_version, lock)
                 self.grips[field] = grip
+                self._trust(grip)  # it may be the same grant again, which was taken for lost meanwhile
                 self._watch(grip)
                 call.ok(fence=grip.fence, session_id=grip.session_id, head_version=grip.base_version)
         return call
@@ -176,7 +178,8 @@ class Editor:
                 self._failed(call, error, way)
             else:
                 call.ok(fence=touched.fencing_token, session_id=touched.session_id)
-        self._drop_if_lost(call, grip)
+        if call.reason in {"LOCK_LOST", "SESSION_CLOSED"}:
+            self._let_go(grip)
         return call
 
     async def release(self, field: str, way: str = "stream") -> Call | None:
@@ -335,7 +338,7 @@ class Editor:
                 self._let_go(grip)
             elif grip.demoted and not grip.doubtful:
                 grip.demoted = False
-                self._recorder.note("regained", session_id=grip.session_id, field=grip.field, fence=grip.fence)
+                self._trust(grip)
                 self._watch(grip)
 
     def _failed(self, call: Call, error: FoundryError, way: str) -> None:
@@ -345,16 +348,18 @@ class Editor:
         else:
             call.failed(error, certain=not self.ended, session_id=self._session.session_id)
 
-    def _drop_if_lost(self, call: Call, grip: Grip) -> None:
-        if call.reason in {"LOCK_LOST", "SESSION_CLOSED"}:
-            self._let_go(grip)
-
     def _let_go(self, grip: Grip) -> None:
         """It is over, or may be: from now on good for nothing but a stale save."""
         if self.grips.get(grip.field) is grip:
             del self.grips[grip.field]
         self._stale.setdefault(grip.field, []).append(grip)
         del self._stale[grip.field][:-_STALE_MAX]
+
+    def _trust(self, grip: Grip) -> None:
+        """Write down that the server has confirmed a grant which was taken for lost."""
+        if (grip.field, grip.fence) in self._doubted:
+            self._doubted.discard((grip.field, grip.fence))
+            self._recorder.note("regained", session_id=grip.session_id, field=grip.field, fence=grip.fence)
 
     def _watch(self, grip: Grip) -> None:
         """Write down when the client library says that a lock must be taken for lost."""
@@ -365,6 +370,7 @@ class Editor:
         async def watch() -> None:
             await lost.wait()
             grip.demoted = True
+            self._doubted.add((grip.field, fence))
             self._recorder.note("demoted", session_id=grip.session_id, field=grip.field, fence=fence)
 
         watching = asyncio.create_task(watch())

@@ -61,8 +61,11 @@ async def take_samples(
     before = await _rows(query, project_id)
     shown: list[tuple[float, str, dict[str, Any], int]] = []
     async for key in redis.scan_iter(match=prefix + "*"):
-        value, ttl_ms = await read_key(redis, key), await redis.pttl(key)
-        if value is not None and ttl_ms != -2:  # -2: it expired between the two
+        async with redis.pipeline(transaction=True) as both:
+            both.get(key)
+            both.pttl(key)
+            text, ttl_ms = await both.execute(raise_on_error=False)
+        if (value := shown_by(text)) is not None:
             name = unquote(key.decode().removeprefix(prefix))
             shown.append((float(now_ns()), name, value, ttl_ms))
     after = await _rows(query, project_id)
@@ -74,8 +77,15 @@ async def take_samples(
 
 async def read_key(redis: Redis, key: bytes | str) -> dict[str, Any] | None:
     """What a lock key shows; None for a key that is gone, or in which somebody put what shows nothing."""
-    with contextlib.suppress(ValueError, ResponseError):
-        shown = json.loads(await redis.get(key) or b"null")
+    with contextlib.suppress(ResponseError):
+        return shown_by(await redis.get(key))
+    return None
+
+
+def shown_by(answer: object) -> dict[str, Any] | None:
+    """What the answer to a GET shows; None for nothing, for an error, and for what is not of our form."""
+    with contextlib.suppress(ValueError):
+        shown = json.loads(answer) if isinstance(answer, bytes) else None
         if isinstance(shown, dict):
             return shown
     return None

@@ -104,6 +104,14 @@ def test_who_takes_a_lock_for_lost_does_not_save_under_it(
     assert report.counts["demotions"] == 1
 
 
+def test_asking_again_for_a_save_called_before_is_no_save_under_a_lost_lock() -> None:
+    """I11: the outcome was not known, and the repetition under the same request id is that same save."""
+    first, again = saved(1, None, "a", 1, request_id="r"), saved(3, 4, "a", 1, request_id="r")
+    report = Report()
+    check_demotions(history_of(first, again, note("demoted", 2, "a", field="f", fence=1)), report)
+    assert not report.broken
+
+
 # --- C3 ---
 
 

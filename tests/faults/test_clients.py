@@ -15,7 +15,7 @@ from coreason.foundry.v1 import session_pb2
 from coreason.foundry.v1.session_command_pb2 import Open, SessionAcquireLock
 from coreason.foundry.v1.session_pb2 import ProjectSessionRequest
 from tests.faults.bounds import BOUND_S, Departure
-from tests.faults.cluster import calm_of, calm_since, involuntary, notes_of, saves, session_of, trusts
+from tests.faults.cluster import calm_of, calm_since, notes_of, saves, session_of, trusts
 from tests.faults.figures import SLACK_S, tell
 from tests.faults.proxy import Proxy
 from tests.faults.recorder import Recorder, now_ns
@@ -195,4 +195,4 @@ async def test_each_way_of_losing_a_client_frees_its_lock_in_its_time(cluster: C
     report.demand(departures=len(goings), demotions=4)
     assert not report.violations, report.summary()
     lost_ids = {departure.session_id for departure in gone}
-    assert {it.data["session_id"] for it in involuntary(cluster.store.entries)} <= {*lost_ids, stayed[1]}
+    assert cluster.robbed <= {*lost_ids, stayed[1]}

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from foundry.client import connect
-from tests.faults.cluster import behind, calm_since, involuntary, saves, turns
+from tests.faults.cluster import behind, calm_since, saves, turns
 from tests.faults.commit_proxy import CommitProxy
 from tests.faults.figures import SLACK_S, tell
 from tests.faults.recorder import now_ns
@@ -77,7 +77,7 @@ async def test_after_a_restart_of_postgres_everybody_keeps_what_they_held(
     outage = (float(begin_ns), float(up_ns))
     assert back_ns > begin_ns
     await cluster.judge(f"postgres {how}", calms=[calm], outages=[outage], grants=10)
-    assert not involuntary(cluster.store.entries)
+    assert not cluster.robbed
 
 
 async def test_a_lane_whose_backend_is_ended_again_and_again_saves_everything_once(
@@ -102,7 +102,7 @@ async def test_a_lane_whose_backend_is_ended_again_and_again_saves_everything_on
     calm = calm_since(begin_ns, "ended backends", here, there)
     tell("pg_terminate_backend", f"{ended} backends ended, and work goes on", (now_ns() - begin_ns) / 1e9)
     await cluster.judge("pg_terminate_backend", calms=[calm])
-    assert not involuntary(cluster.store.entries)
+    assert not cluster.robbed
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -132,7 +132,7 @@ async def test_a_save_whose_commit_got_lost_happens_exactly_once(
         calm = calm_since(begin_ns, f"lost {when} COMMIT", client)
         report = await cluster.judge(f"connection lost {when} COMMIT", calms=[calm], operations=8, grants=2, events=10)
         assert report.counts["versions"] == len(texts)
-        assert not involuntary(cluster.store.entries)
+        assert not cluster.robbed
 
 
 async def test_whoever_holds_a_project_in_the_database_delays_that_project_and_nothing_more(cluster: Cluster) -> None:
@@ -160,7 +160,7 @@ async def test_whoever_holds_a_project_in_the_database_delays_that_project_and_n
     await cluster.store.grows(20)
     calm = calm_since(begin_ns, "a locked head row", here)
     await cluster.judge("head row locked by others", calms=[calm])
-    assert not involuntary(cluster.store.entries)
+    assert not cluster.robbed
 
 
 async def elsewhere(cluster: Cluster) -> float:

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from tests.faults.cluster import calm_since, involuntary, saves, session_of
+from tests.faults.cluster import calm_since, saves, session_of
 from tests.faults.figures import SLACK_S, tell
 from tests.faults.mirror import TTL_S, read_key, take_samples
 from tests.faults.recorder import now_ns
@@ -153,7 +153,7 @@ async def test_whatever_happens_to_redis_nobody_at_work_notices(
     assert not report.violations, report.summary()
     unsure = {what: times for what, times in cluster.done.items() if what.endswith("unknown")}
     assert not unsure, "nobody was left in doubt"
-    assert not involuntary(cluster.store.entries)
+    assert not cluster.robbed
 
 
 async def work(here: RecordedClient, there: RecordedClient) -> None:
@@ -192,4 +192,4 @@ async def test_servers_that_find_no_redis_begin_without_it(cluster: Cluster, own
         await cluster.store.grows(20)
     calm = calm_since(begin_ns, "redis gone at the start", here, there)
     await cluster.judge("redis gone at the start", calms=[calm], samples=samples)
-    assert not involuntary(cluster.store.entries)
+    assert not cluster.robbed

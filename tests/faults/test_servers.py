@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.faults.bounds import BOUND_S, Departure
-from tests.faults.cluster import behind, calm_since, involuntary, notes_of, saves, session_of, trusts, turns
+from tests.faults.cluster import behind, calm_since, notes_of, saves, session_of, trusts, turns
 from tests.faults.figures import SLACK_S, tell
 from tests.faults.proxy import Proxy
 from tests.faults.recorder import now_ns
@@ -131,7 +131,7 @@ async def test_a_server_that_is_asked_to_leave_sends_its_clients_away_with_their
     await save_all(it)
     await cluster.store.grows(20)
     await cluster.judge("server SIGTERM", calms=[it.calm(begin_ns, "server SIGTERM", *it.movers)])
-    assert not involuntary(cluster.store.entries)
+    assert not cluster.robbed
 
 
 def stall(server: ServerProcess, how: str) -> None:
@@ -156,7 +156,7 @@ async def test_a_server_that_stands_still_for_a_moment_loses_nothing(cluster: Cl
     await cluster.store.grows(20)
     calm = it.calm(begin_ns, f"server {how} 5 s", *it.movers, *it.settlers)
     await cluster.judge(f"server {how} 5 s", calms=[calm])
-    assert not involuntary(cluster.store.entries)
+    assert not cluster.robbed
 
 
 async def saves_after(client: RecordedClient, done: dict[str, object]) -> None:
@@ -261,7 +261,7 @@ async def test_a_server_that_is_cut_off_from_redis_alone_serves_on(cluster: Clus
         await save_all(it)
         calm = it.calm(begin_ns, fault, *it.movers, *it.settlers)
         await cluster.judge(fault, calms=[calm])
-        assert not involuntary(cluster.store.entries)
+        assert not cluster.robbed
 
 
 async def received(client: RecordedClient, sequence: int) -> float:

@@ -60,11 +60,11 @@ async def execute(url: str, *statements: str) -> None:
         await connection.close()
 
 
-async def value_of(url: str, statement: str) -> Any:
+async def value_of(url: str, statement: str, *arguments: object) -> Any:
     """The first value of the first row of a statement."""
     connection = await asyncpg.connect(url, timeout=_PATIENCE_S)
     try:
-        return await connection.fetchval(statement)
+        return await connection.fetchval(statement, *arguments)
     finally:
         await connection.close()
 

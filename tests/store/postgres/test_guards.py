@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
-from foundry.store.postgres.guards import APPEND_ONLY, POSTGRES_GUARDS, REFUSED
+from foundry.store.guarded import APPEND_ONLY
+from foundry.store.postgres.guards import POSTGRES_GUARDS, REFUSED
 from foundry.store.tables import metadata
 from tests.servers.postgres import PostgresServer
 from tests.store.postgres.attacks import (

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from foundry.store.guarded import APPEND_ONLY, FROZEN
 from foundry.store.postgres.roles import SCHEMA
 from foundry.store.tables import metadata
 
@@ -20,30 +21,8 @@ if TYPE_CHECKING:
 
 #: SQLSTATE of everything that a guard refuses.
 REFUSED = "FD001"
-#: Rows of these are never updated or deleted.
-APPEND_ONLY = (
-    "log_entry",
-    "lock_grant",
-    "draft",
-    "draft_change",
-    "content",
-    "comment_text",
-    "run_log_chunk",
-    "freeze",
-)
 #: Rows of these are never deleted.
 _KEPT = ("head", "field", "comment", "run")
-#: Of a frozen project nothing of this may be written.
-_FROZEN = (
-    ("draft", "INSERT"),
-    ("draft_change", "INSERT"),
-    ("lock_grant", "INSERT"),
-    ("comment", "INSERT"),
-    ("comment", "UPDATE"),
-    ("run", "INSERT"),
-    ("run", "UPDATE"),
-    ("run_log_chunk", "INSERT"),
-)
 #: Tables whose name Postgres puts in quotes.
 _KEYWORDS = {"freeze": '"freeze"'}
 _COMMENT_KEEPS = (
@@ -221,7 +200,7 @@ POSTGRES_GUARDS: dict[str, Guard] = dict(
         *(_refuse(table, verb) for table in APPEND_ONLY for verb in ("UPDATE", "DELETE")),
         *(_refuse(table, "DELETE") for table in _KEPT),
         *(_refuse(table, "TRUNCATE", f"{table} is never emptied") for table in sorted(metadata.tables)),
-        *(_trigger(f"{table}_not_frozen_{verb.lower()}", verb, table, "guard_not_frozen()") for table, verb in _FROZEN),
+        *(_trigger(f"{table}_not_frozen_{verb.lower()}", verb, table, "guard_not_frozen()") for table, verb in FROZEN),
         _trigger("log_entry_contiguous", "INSERT", "log_entry", "guard_log_entry_contiguous()"),
         _trigger("draft_contiguous", "INSERT", "draft", "guard_draft_contiguous()"),
         _trigger("draft_change_under_lock", "INSERT", "draft_change", "guard_draft_change_under_lock()"),

@@ -10,30 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from foundry.store.guarded import APPEND_ONLY, FROZEN
+
 if TYPE_CHECKING:
     from foundry.store.sqlite.connection import SqliteConnection
-
-_APPEND_ONLY = (
-    "log_entry",
-    "lock_grant",
-    "draft",
-    "draft_change",
-    "content",
-    "comment_text",
-    "run_log_chunk",
-    "freeze",
-)
-#: Of a frozen project nothing of this may be written.
-_FROZEN = (
-    ("draft", "INSERT"),
-    ("draft_change", "INSERT"),
-    ("lock_grant", "INSERT"),
-    ("comment", "INSERT"),
-    ("comment", "UPDATE"),
-    ("run", "INSERT"),
-    ("run", "UPDATE"),
-    ("run_log_chunk", "INSERT"),
-)
 
 
 def _refuse(table: str, verb: str) -> str:
@@ -70,8 +50,8 @@ def _refuse_change(table: str, *columns: str, when: str = "") -> str:
 
 #: Name of each guard and the SQL that makes it.
 SQLITE_GUARDS: dict[str, str] = {
-    **{f"{table}_no_{verb.lower()}": _refuse(table, verb) for table in _APPEND_ONLY for verb in ("UPDATE", "DELETE")},
-    **{f"{table}_not_frozen_{verb.lower()}": _refuse_frozen(table, verb) for table, verb in _FROZEN},
+    **{f"{table}_no_{verb.lower()}": _refuse(table, verb) for table in APPEND_ONLY for verb in ("UPDATE", "DELETE")},
+    **{f"{table}_not_frozen_{verb.lower()}": _refuse_frozen(table, verb) for table, verb in FROZEN},
     "head_no_delete": _refuse("head", "DELETE"),
     "head_no_replace": _refuse_replace("head", "log"),
     "head_keeps": _refuse_change("head", "log"),

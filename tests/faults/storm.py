@@ -79,6 +79,7 @@ class Tab:
         self._news = news
         self._reconnect = Reconnect()
         self._call: Any = None
+        self._writing = asyncio.Lock()
         self._asking: Call | None = None
         self._fence = 0
         self._commands = 0
@@ -129,13 +130,16 @@ class Tab:
 
     async def _send(self, **command: Any) -> None:
         self._commands += 1
-        with contextlib.suppress(grpc.aio.BaseError, asyncio.InvalidStateError):  # whoever reads learns why
-            await self._call.write(ProjectSessionRequest(command_id=self._commands, **command))
+        call = self._call
+        async with self._writing:  # a stream takes one message at a time
+            with contextlib.suppress(grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError):  # see the reader
+                await call.write(ProjectSessionRequest(command_id=self._commands, **command))
 
     async def _stream(self) -> FoundryError | None:
         if not self._reconnect.with_session:
             self._open.ClearField("resume")
         self._call = self._rpc(metadata=self._metadata)
+        self._writing = asyncio.Lock()
         beating = asyncio.create_task(self._beat())
         try:
             await self._send(open=self._open)

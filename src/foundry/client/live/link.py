@@ -386,11 +386,11 @@ class Link:
             await self._ask_back(lock)
 
     async def _ask_back(self, lock: HeldLock) -> None:
-        unchanged_since = lock.fencing_token if lock.is_of(self.position) else 0
-        ask = command_pb2.SessionAcquireLock(field=lock.field, purpose=lock.purpose, if_unchanged_since=unchanged_since)
+        since = lock.fencing_token if lock.is_of(self.position) else 0
+        ask = command_pb2.SessionAcquireLock(field=lock.field, purpose=lock.purpose, if_unchanged_since=since)
         try:
             acquired = (await self._exchange(_Request(acquire_lock=ask))).acquired
-            if not unchanged_since and acquired.field_sha256 != lock.known_sha256:
+            if not since and acquired.field_sha256 != lock.known_sha256:
                 back = command_pb2.SessionReleaseLock(field=lock.field, fencing_token=acquired.lock.fencing_token)
                 await self._exchange(_Request(release_lock=back))
                 raise LockLost(message=f"{lock.field} is not what it was when it was locked")

@@ -16,6 +16,7 @@ import pytest
 
 from tests.faults.bounds import BOUND_S, Departure
 from tests.faults.cluster import behind, calm_since, notes_of, saves, session_of, trusts, turns
+from tests.faults.entries import Entry
 from tests.faults.figures import SLACK_S, tell
 from tests.faults.proxy import Proxy
 from tests.faults.recorder import now_ns
@@ -85,10 +86,23 @@ async def moved(cluster: Cluster, scene: Scene, begin_ns: float, after: int) -> 
     return [(cluster.store.ns(entry) - begin_ns) / 1e9 for entry in back]
 
 
-async def freed(cluster: Cluster, clients: list[RecordedClient], after: int, within_s: float) -> None:
-    """Wait until the sessions of these clients are closed."""
-    for client in clients:
-        await cluster.store.sees("session_closed", after=after, session_id=session_of(client), within_s=within_s)
+async def freed(cluster: Cluster, sessions: list[str], after: int, within_s: float) -> set[str]:
+    """Wait until these sessions are closed, or were resumed: a client gives its server up a second before the others do.
+
+    Returns:
+        Those that were closed.
+    """
+    ends = {"session_closed", "session_resumed"}
+    seen: dict[str, str] = {}
+    for session_id in sessions:
+
+        def ended(entry: Entry, session_id: str = session_id) -> bool:
+            return entry.event in ends and entry.data["session_id"] == session_id
+
+        seen[session_id] = (
+            await cluster.store.finds(ended, f"end of {session_id}", after=after, within_s=within_s)
+        ).event
+    return {session_id for session_id, event in seen.items() if event == "session_closed"}
 
 
 async def save_all(scene: Scene) -> None:
@@ -112,7 +126,7 @@ async def test_clients_of_a_killed_server_keep_their_locks_on_another_one(cluste
     await it.failing.kill()
     tell("server SIGKILL", "clients back on the other one after", await moved(cluster, it, begin_ns, after), MOVED_S)
     await save_all(it)
-    await freed(cluster, it.settlers, after, BOUND_S["replica dead"] + SLACK_S)
+    await freed(cluster, [session_of(one) for one in it.settlers], after, BOUND_S["replica dead"] + SLACK_S)
     await cluster.store.grows(20)
     calm = it.calm(begin_ns, "server SIGKILL", *it.movers)
     await cluster.judge("server SIGKILL", departures=departures, calms=[calm])
@@ -174,11 +188,12 @@ async def test_a_server_that_stands_still_for_too_long_is_given_up_for_good(clus
     """
     it = await scene(cluster, program=StallingServer, STALL_S="15")
     after, begin_ns = await cluster.store.look(), now_ns()
-    departures = [Departure(session_of(one), "replica dead", begin_ns) for one in [*it.settlers, *it.movers]]
+    served = [session_of(one) for one in [*it.settlers, *it.movers]]
     cluster.servers.remove(it.failing)
     stall(it.failing, how)
     late = asyncio.create_task(it.settlers[0].do("save", field="settler/0", text="too late", keep=True))
-    await freed(cluster, [*it.settlers, *it.movers], after, BOUND_S["replica dead"] + SLACK_S)
+    closed = await freed(cluster, served, after, BOUND_S["replica dead"] + SLACK_S)
+    departures = [Departure(session_id, "replica dead", begin_ns) for session_id in closed]
     # Somebody else takes the field and writes it before the server wakes.
     assert (await it.bystander.do("acquire", field="settler/0"))["outcome"] == "ok"
     await saves(it.bystander, "settler/0", "in time")
@@ -198,7 +213,7 @@ async def test_a_server_that_stands_still_for_too_long_is_given_up_for_good(clus
 
 
 async def regains(cluster: Cluster, client: RecordedClient, field: str) -> None:
-    """Wait until a client holds a field again, in another session than before, and saves."""
+    """Wait until a client holds a field, in the same session or in a new one, and saves."""
     await cluster.store.holds(client.record.stem, field)
     await trusts(client, field)
     await saves(client, field, "mine again")
@@ -212,13 +227,14 @@ async def test_a_server_that_is_cut_off_from_the_database_alone(cluster: Cluster
         it = await scene(cluster, FOUNDRY_DATABASE_URL=behind(cluster.env["FOUNDRY_DATABASE_URL"], proxy.address))
         after, begin_ns = await cluster.store.look(), now_ns()
         gone = [*it.settlers, *it.movers]
-        departures = [Departure(session_of(one), "replica dead", begin_ns) for one in gone] if seconds > 10 else []
+        served, departures = [session_of(one) for one in gone], []
         proxy.swallow()
         if seconds > 10:
             cluster.servers.remove(it.failing)
             unhealthy = await turns(it.failing.address, serving=False, within_s=30.0)
             tell(fault, "it says that it does not serve after", (unhealthy - begin_ns) / 1e9, 7.0)
-            await freed(cluster, gone, after, BOUND_S["replica dead"] + SLACK_S)
+            closed = await freed(cluster, served, after, BOUND_S["replica dead"] + SLACK_S)
+            departures = [Departure(session_id, "replica dead", begin_ns) for session_id in closed]
         await asyncio.sleep(max(0.0, seconds - (now_ns() - begin_ns) / 1e9))
         proxy.heal()
         if seconds > 10:

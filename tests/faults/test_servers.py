@@ -87,7 +87,7 @@ async def moved(cluster: Cluster, scene: Scene, begin_ns: float, after: int) -> 
 
 
 async def freed(cluster: Cluster, sessions: list[str], after: int, within_s: float) -> set[str]:
-    """Wait until these sessions are closed, or were resumed: a client gives its server up a second before the others do.
+    """Wait until these sessions are closed, or were resumed: a client gives a server up a second before others do.
 
     Returns:
         Those that were closed.

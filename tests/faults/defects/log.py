@@ -100,10 +100,7 @@ DEFECTS: Final = (
                 "        return outcomes, []\n",
             ),
         ),
-        (
-            "tests/store/test_lane_failures.py::test_a_failed_commit_refuses_the_batch",
-            "tests/session/test_log_lane.py::test_an_entry_that_was_received_is_in_the_log_at_once",
-        ),
+        ("tests/store/test_lane_failures.py::test_a_failed_commit_refuses_the_batch",),
     ),
     Defect(
         "time-runs-backwards",

@@ -52,6 +52,14 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture
+def url(postgres: PostgresServer) -> Iterator[str]:
+    """Where an empty installation is; one test's own."""
+    name = postgres.create_database()
+    yield postgres.server_url(name)
+    postgres.drop_database(name)
+
+
 @pytest.fixture(scope="session")
 def shared_redis() -> Iterator[RedisServer | ForeignRedis]:
     """A Redis for the whole run of this process; whoever breaks one starts one of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,14 +21,6 @@ from tests.servers.postgres import PostgresServer, execute
 
 #: Of ten rings some are lost, some come twice, some late.
 SHAKY = (0, 0, 1, 1, 1, 2, 2, -1, -1, -1)
-
-
-@pytest.fixture
-def url(postgres: PostgresServer) -> Iterator[str]:
-    """Where an empty installation is; one test's."""
-    name = postgres.create_database()
-    yield postgres.server_url(name)
-    postgres.drop_database(name)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from foundry.settings import Liveness, Postgres
 from foundry.store.replicas import ReplicaRepository
 from tests.managers.servers import servers, until
 from tests.managers.workspace import ALICE, BOB, Workspace
-from tests.servers.postgres import PostgresServer, PrivateServer, private_postgres
+from tests.servers.postgres import PrivateServer, private_postgres
 
 LIVENESS = Liveness()
 #: Longer than a living process is ever silent, shorter than a silent one is let live.
@@ -70,14 +70,6 @@ async def time_passes(seconds: float, *those: Replica) -> None:
             for one, count in zip(those, before, strict=True):
                 while await one.count() <= count:
                     pass
-
-
-@pytest.fixture
-def url(postgres: PostgresServer) -> Iterator[str]:
-    """Where an empty installation is; one test's."""
-    name = postgres.create_database()
-    yield postgres.server_url(name)
-    postgres.drop_database(name)
 
 
 @pytest.fixture

@@ -35,14 +35,6 @@ async def echo(database: PostgresDatabase, number: int, seconds: float = 0.0) ->
 
 
 @pytest.fixture
-def url(postgres: PostgresServer) -> Iterator[str]:
-    """Where an empty installation is; one test's."""
-    name = postgres.create_database()
-    yield postgres.server_url(name)
-    postgres.drop_database(name)
-
-
-@pytest.fixture
 async def database(url: str) -> AsyncIterator[PostgresDatabase]:
     opened = await PostgresDatabase.open(url, LIMITS, SystemClock())
     yield opened

@@ -372,8 +372,7 @@ class Link:
 
     async def _confirm(self, lock: HeldLock) -> None:
         """Keep a lock that is still the session's; ask for one back that a former session held; else it is lost."""
-        session_id = self.opened.session_id
-        now = self.workspace.locks.get(lock.field)
+        session_id, now = self.opened.session_id, self.workspace.locks.get(lock.field)
         if now is not None and now.session_id == session_id:
             if now.fencing_token != lock.fencing_token:  # a grant whose reply got lost
                 lock.acquired.lock.CopyFrom(now)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
@@ -17,15 +18,23 @@ from foundry.settings import ServerSettings
 from tests import backends
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from foundry.client import Foundry
     from foundry.clock import Clock
 
+_T = TypeVar("_T")
+
 #: Bound on every wait in a test, seconds. Nothing waits this long unless it is broken.
 PATIENCE_S = 20.0
+
+
+async def soon(awaitable: Awaitable[_T]) -> _T:
+    """What it gives, or ``TimeoutError``."""
+    async with asyncio.timeout(PATIENCE_S):
+        return await awaitable
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,8 @@ async def test_a_task_that_fails_takes_the_server_down(tmp_path: Path, terminate
         async with running_server(tmp_path, liveness={"idle_limit_s": 1.0}):
             assert not terminated.is_set()
             spoil(tmp_path)
-            await asyncio.wait_for(terminated.wait(), PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):
+                await terminated.wait()
 
     with pytest.raises(ServerFailedError):
         await live()
@@ -258,13 +259,14 @@ async def test_the_exit_code_tells_how_it_ended(tmp_path: Path, gone: int, fails
     )
     try:
         assert process.stdout is not None
-        ready = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
-        assert ready.startswith(b"foundry ready on 127.0.0.1:")
-        if fails:
-            spoil(tmp_path)
-        else:
-            process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == exit_code
+        async with asyncio.timeout(PATIENCE_S):
+            ready = await process.stdout.readline()
+            assert ready.startswith(b"foundry ready on 127.0.0.1:")
+            if fails:
+                spoil(tmp_path)
+            else:
+                process.send_signal(signal.SIGTERM)
+            assert await process.wait() == exit_code
     finally:
         if process.returncode is None:
             process.kill()

@@ -36,21 +36,25 @@ _SAMPLE_S: Final = 0.25
 async def sampled(cluster: Cluster) -> AsyncIterator[list[Sample]]:
     """Samples of the mirror, taken all the time while the block lasts, whenever Redis is there."""
     samples: list[Sample] = []
+    enough = asyncio.Event()
 
     async def sample() -> None:
         async with Redis.from_url(cluster.redis.url) as redis:
-            while True:
+            while not enough.is_set():
                 with contextlib.suppress(RedisError, OSError):
                     samples.extend(await take_samples(redis, cluster.store.query, cluster.store.project_id))
-                await asyncio.sleep(_SAMPLE_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_SAMPLE_S):
+                        await enough.wait()
 
     sampling = asyncio.create_task(sample())
     try:
         yield samples
     finally:
-        sampling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sampling
+        # Told to end and not cancelled: redis-py with a socket timeout sends by `asyncio.wait_for`, which before
+        # Python 3.12 loses a cancellation that comes just as the sending is done.
+        enough.set()
+        await sampling
 
 
 def key_of(cluster: Cluster, field: str) -> str:

@@ -16,8 +16,8 @@ from foundry.domain.errors import Unavailable
 from foundry.domain.lock import Lock
 from foundry.managers.live import LiveSession
 from tests.managers.workspace import ALICE, BOB, LIVENESS, Workspace, opened
+from tests.support import soon
 
-PATIENCE_S = 10.0
 LIMIT_S, WARNING_S = LIVENESS.idle_limit_s, LIVENESS.idle_warning_s
 
 
@@ -42,7 +42,7 @@ async def warnings(stream: LiveSession) -> list[str]:
     )
     warned: list[str] = []
     while True:
-        data = await asyncio.wait_for(stream.take(), PATIENCE_S)
+        data = await soon(stream.take())
         for event in session_pb2.ProjectSessionResponse.FromString(data).events:
             if event.WhichOneof("event") == "tick":
                 return warned
@@ -164,7 +164,7 @@ async def test_a_store_that_is_away_only_postpones(workspace: Workspace, stream:
     released = asyncio.Event()
     workspace.feed.subscribe(lambda _: released.set())
     watching = asyncio.create_task(workspace.idle.run())
-    await asyncio.wait_for(released.wait(), PATIENCE_S)
+    await soon(released.wait())
     assert (await held(workspace, lock), watching.done()) == (False, False)
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)

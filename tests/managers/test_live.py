@@ -12,8 +12,8 @@ from foundry.managers.channel import Channel
 from foundry.managers.live import FRAME_BYTES, LiveSession
 from foundry.settings import Fanout
 from tests.managers.workspace import ALICE
+from tests.support import soon
 
-PATIENCE_S = 5.0
 SESSION = Session("s1", "p", ALICE.principal, SessionState.ATTACHED, 1, b"", "boot", "", "", "", 0, 1)
 
 
@@ -45,7 +45,7 @@ async def stream() -> Stream:
 
 async def take(stream: Stream) -> bytes:
     """The next frame, soon."""
-    return await asyncio.wait_for(stream.live.take(), PATIENCE_S)
+    return await soon(stream.live.take())
 
 
 async def test_answers_come_before_the_news(stream: Stream) -> None:
@@ -61,7 +61,7 @@ async def test_a_stream_begins_at_the_head(stream: Stream) -> None:
     stream.publish(b"before")
     late = LiveSession(SESSION, ALICE, stream.channel, 0.0, stream._catch_up)
     stream.publish(b"after")
-    assert await asyncio.wait_for(late.take(), PATIENCE_S) == b"after"
+    assert await soon(late.take()) == b"after"
 
 
 @pytest.mark.parametrize("wake", ["answer", "news", "end"])
@@ -76,7 +76,7 @@ async def test_whoever_waits_is_woken(stream: Stream, wake: str) -> None:
         stream.publish(b"news")
     else:
         stream.live.end(None)
-    assert await asyncio.wait_for(waiting, PATIENCE_S) == {"answer": b"answer", "news": b"news", "end": b""}[wake]
+    assert await soon(waiting) == {"answer": b"answer", "news": b"news", "end": b""}[wake]
 
 
 async def test_frames_are_joined_up_to_their_size(stream: Stream) -> None:
@@ -113,13 +113,13 @@ async def test_it_knows_the_newest_entry_it_was_sent(stream: Stream) -> None:
 async def test_a_client_that_takes_no_answers_gets_no_more_commands_done(stream: Stream) -> None:
     """With over 1 MiB of answers waiting there is no room; with them taken there is."""
     stream.live.send(b"x" * (1024 * 1024))
-    await asyncio.wait_for(stream.live.room(), PATIENCE_S)
+    await soon(stream.live.room())
     stream.live.send(b"y")
     room = asyncio.create_task(stream.live.room())
     await asyncio.sleep(0)
     assert not room.done()
     await take(stream)
-    await asyncio.wait_for(room, PATIENCE_S)
+    await soon(room)
 
 
 async def test_the_end_comes_after_what_waits(stream: Stream) -> None:
@@ -144,7 +144,7 @@ async def test_an_ended_stream_keeps_nobody_waiting_for_room(stream: Stream) -> 
     room = asyncio.create_task(stream.live.room())
     await asyncio.sleep(0)
     stream.live.end(None)
-    await asyncio.wait_for(room, PATIENCE_S)
+    await soon(room)
 
 
 async def test_a_cancelled_writer_loses_nothing(stream: Stream) -> None:

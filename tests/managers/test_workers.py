@@ -13,8 +13,8 @@ import pytest_asyncio
 
 from foundry.domain.errors import Unavailable
 from foundry.managers.workers import INLINE_BYTES_MAX, Workers
+from tests.support import soon
 
-PATIENCE_S = 30.0
 #: One worker for all of them: starting one takes as long as everything else here.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def workers() -> AsyncIterator[Workers]:
     made = Workers()
     yield made
-    await asyncio.wait_for(made.close(), PATIENCE_S)
+    await soon(made.close())
     assert multiprocessing.active_children() == []
 
 
@@ -54,14 +54,14 @@ async def test_the_loop_goes_on_meanwhile(workers: Workers) -> None:
     work = asyncio.create_task(workers.run(INLINE_BYTES_MAX, sum, range(1_000_000)))
     await asyncio.sleep(0)
     assert not work.done()
-    assert await asyncio.wait_for(work, PATIENCE_S) == 499_999_500_000
+    assert await soon(work) == 499_999_500_000
 
 
 async def test_a_worker_that_dies_is_replaced(workers: Workers) -> None:
     """Whoever's work it died of is told to come back; the next gets a new worker. One death ends no other save."""
     with pytest.raises(Unavailable):
         await workers.run(INLINE_BYTES_MAX, os._exit, 1)
-    assert await asyncio.wait_for(workers.run(INLINE_BYTES_MAX, os.getpid), PATIENCE_S) != os.getpid()
+    assert await soon(workers.run(INLINE_BYTES_MAX, os.getpid)) != os.getpid()
 
 
 async def test_closing_without_work_is_nothing() -> None:

@@ -14,7 +14,7 @@ from coreason.foundry.v1 import project_pb2
 from coreason.foundry.v1 import run_pb2 as pb
 from tests.service.house import METHODS, Caller, House, path
 from tests.service.refusals import Refused
-from tests.support import PATIENCE_S
+from tests.support import soon
 
 _APPEND: Final = next(path(method) for method in METHODS if method.name == "AppendRunLog")
 _READ: Final = next(path(method) for method in METHODS if method.name == "ReadRunLog")
@@ -128,7 +128,7 @@ class Producer:
     async def send_bytes(self, data: bytes) -> bool:
         """Send whatever bytes; False when the stream is over, of which ``next_line`` tells how."""
         try:
-            await asyncio.wait_for(self._call.write(data), PATIENCE_S)
+            await soon(self._call.write(data))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return False
         return True
@@ -136,7 +136,7 @@ class Producer:
     async def next_line(self) -> int | None:
         """The next acknowledgement, None at a good end; raises ``Refused`` or ``WrittenTooLateError``."""
         try:
-            data = await asyncio.wait_for(self._call.read(), PATIENCE_S)
+            data = await soon(self._call.read())
         except grpc.aio.AioRpcError as error:
             if error.details() == "Internal error from Core":
                 raise WrittenTooLateError from None
@@ -202,7 +202,7 @@ class Reader:
     async def message(self) -> bool:
         """Take one message; False at a good end. Raises ``Refused``."""
         try:
-            data = await asyncio.wait_for(self._call.read(), PATIENCE_S)
+            data = await soon(self._call.read())
         except grpc.aio.AioRpcError as error:
             raise Refused(error) from None
         if data is grpc.aio.EOF:

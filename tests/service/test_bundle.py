@@ -20,7 +20,7 @@ from tests.service.house import METHODS, Caller, House, path
 from tests.service.logs import entries_of
 from tests.service.refusals import Refused, refused
 from tests.service.releases import Unpacked, bundle_of, freeze, released, start_revision
-from tests.support import PATIENCE_S
+from tests.support import PATIENCE_S, soon
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -46,7 +46,7 @@ class Handing:
     async def next(self) -> export_pb2.ExportForPublisherResponse | None:
         """The next part, None at a good end; raises ``Refused``."""
         try:
-            data = await asyncio.wait_for(self._call.read(), PATIENCE_S)
+            data = await soon(self._call.read())
         except grpc.aio.AioRpcError as error:
             raise Refused(error) from None
         return None if data is grpc.aio.EOF else export_pb2.ExportForPublisherResponse.FromString(data)

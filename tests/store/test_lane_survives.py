@@ -16,8 +16,7 @@ from foundry.store.sqlite.connection import SqliteConnection, SqliteWriter
 from foundry.store.unit_of_work import UnitOfWork
 from tests.managers.workspace import Workspace, opened
 from tests.store.operations import INSTANCE, marks, note, noting
-
-PATIENCE_S = 20.0
+from tests.support import soon
 
 
 class FlakyConnection(SqliteConnection):
@@ -57,13 +56,13 @@ async def lane(
     made = WriteLane(workspace.database, workspace.clock, workspace.on_commit)
     made.start()
     yield made
-    await asyncio.wait_for(made.stop(), PATIENCE_S)
+    await soon(made.stop())
 
 
 async def written(lane: WriteLane, mark: str) -> bool:
     """Write a mark; whether it was."""
     try:
-        await asyncio.wait_for(lane.submit(INSTANCE, noting(mark)), PATIENCE_S)
+        await soon(lane.submit(INSTANCE, noting(mark)))
     except Unavailable:
         return False
     return True
@@ -114,7 +113,7 @@ async def test_the_lane_outlives_whatever_a_decision_raises(
         raise error
 
     batch = [written(lane, "a"), lane.submit(INSTANCE, odd), written(lane, "b")]
-    first, failed, last = await asyncio.wait_for(asyncio.gather(*batch, return_exceptions=True), PATIENCE_S)
+    first, failed, last = await soon(asyncio.gather(*batch, return_exceptions=True))
     assert (first, last) == (True, True)
     assert isinstance(failed, Exception)
     assert await written(lane, "c")

@@ -163,7 +163,8 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         child.terminate()
         try:
-            await asyncio.wait_for(child.wait(), _PARTING_S)
+            async with asyncio.timeout(_PARTING_S):
+                await child.wait()
         except TimeoutError:
             child.kill()
             await child.wait()

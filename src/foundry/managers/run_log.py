@@ -134,7 +134,8 @@ class RunLogReader:
         if caller.token_expire_time_us:
             left_s = max(0.0, (caller.token_expire_time_us - self._clock.now_us()) / 1_000_000)
         try:
-            await asyncio.wait_for(bell.wait(), left_s)
+            async with asyncio.timeout(left_s):
+                await bell.wait()
         except TimeoutError:
             raise Unauthenticated("TOKEN_EXPIRED", "the call's token expired") from None
         if self._draining:

@@ -294,7 +294,8 @@ async def test_a_server_that_finds_itself_given_up_stops(servers: Servers) -> No
     await servers.look(LIVENESS.replica_silence_s + 1.0)
     assert servers.there.replicas
     with pytest.raises(FencedError):
-        await asyncio.wait_for(servers.there.replicas.run(), PATIENCE_S / 4)
+        async with asyncio.timeout(PATIENCE_S / 4):
+            await servers.there.replicas.run()
 
 
 async def test_what_a_dead_server_left_is_closed_also_in_its_grace(servers: Servers) -> None:

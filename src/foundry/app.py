@@ -111,6 +111,7 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
         address = bind(server, settings)
         if managers.replicas:
             await managers.replicas.join(address)
+            stack.push_async_callback(managers.replicas.leave)
         else:
             await managers.hub.recover()
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from foundry.domain.entry import Entry, Event
 from foundry.domain.errors import Unavailable
@@ -57,7 +58,8 @@ class Replica:
 
     async def count(self) -> int:
         """Its counter; -1 when it was given up."""
-        return dict(await self.store.live()).get(self.id, -1)
+        count, _ = (await self.store.open()).get(self.id, (-1, False))
+        return count
 
 
 async def time_passes(seconds: float, *those: Replica) -> None:
@@ -87,7 +89,7 @@ async def test_whoever_lives_is_let_live(three: list[Replica]) -> None:
         tasks = [await stack.enter_async_context(one.living()) for one in three]
         await time_passes(5 * TOO_LONG_S, *three)
         assert not any(task.done() for task in tasks)
-    assert len(await three[0].store.live()) == 3
+    assert len(await three[0].store.open()) == 3
 
 
 async def test_clocks_that_run_apart_give_nobody_up(three: list[Replica]) -> None:
@@ -117,6 +119,28 @@ async def test_a_process_opens_no_session_unless_it_is_live(three: list[Replica]
 
 
 # --- given up --------------------------------------------------------------------------------------------------------
+
+
+async def test_of_a_process_that_leaves_the_others_know(three: list[Replica]) -> None:
+    """It opens no session any more; its clients have as long to come back as after a crash, and nobody is alarmed."""
+    leaving, alive, other = three
+    project_id = await alive.workspace.project(ALICE, BOB)
+    came, stayed = [await leaving.workspace.sessions.open(who, OpenSession(project_id)) for who in (ALICE, BOB)]
+    await leaving.replicas.leave()
+    with pytest.raises(Unavailable):
+        await leaving.workspace.session(project_id)
+    with structlog.testing.capture_logs() as logs:
+        async with alive.living(), other.living():
+            await time_passes(TOO_LONG_S / 2, alive, other)
+            back = OpenSession(project_id, resume_session_id=came.session.session_id, resume_secret=came.secret)
+            assert (await alive.workspace.sessions.open(ALICE, back)).resumed
+            await time_passes(TOO_LONG_S, alive, other)
+            await until(lambda: any(entry.new.event is Event.SESSION_CLOSED for entry in _told(three)))
+    closed = [it.new for it in await alive.workspace.log(project_id) if it.new.event is Event.SESSION_CLOSED]
+    assert [new.data["session_id"] for new in closed] == [stayed.session.session_id]
+    told = [(log["event"], log["log_level"]) for log in logs if log["event"].startswith("replica")]
+    assert told == [("replica_left", "info")]
+    assert await leaving.count() == -1
 
 
 async def test_what_a_dead_process_held_comes_free(three: list[Replica]) -> None:
@@ -251,5 +275,5 @@ async def test_nobody_is_given_up_for_an_outage_of_the_store(own_postgres: Priva
             await time_passes(TOO_LONG_S, one, two)
             assert not first.done()
             assert not second.done()
-        assert len(await one.store.live()) == 2
+        assert len(await one.store.open()) == 2
         assert await made[0].lock(session, "notes") == lock

@@ -9,6 +9,7 @@ is compared, and while the store is away nobody counts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import structlog
@@ -82,6 +83,15 @@ class Replicas:
         self._renewed_s = self._clock.monotonic_s()
         DATABASE_UP.set(1)
 
+    async def leave(self) -> None:
+        """Say that this process ends as it should, once its sessions were seen off; nothing happens without the store.
+
+        Nobody's sessions are closed by it: the others wait for their clients as they would after a crash.
+        """
+        if self._healthy:
+            with contextlib.suppress(Unavailable):
+                await self._store.leave(self._boot_id)
+
     async def run(self) -> None:
         """Renew, observe, and close what the dead left behind; for as long as the server runs.
 
@@ -124,14 +134,18 @@ class Replicas:
 
     async def _observe(self) -> None:
         now_s = self._clock.monotonic_s()
-        counters = {name: count for name, count in await self._store.live() if name != self._boot_id}
+        others = await self._store.open()
+        others.pop(self._boot_id, None)
         self._seen = {
             name: self._seen[name] if name in self._seen and self._seen[name][0] == count else (count, now_s)
-            for name, count in counters.items()
+            for name, (count, _) in others.items()
         }
         for name, (count, since_s) in self._seen.items():
             if now_s - since_s >= self._liveness.replica_silence_s and await self._store.fence(name, count):
-                _log.warning("replica_given_up", replica_id=name)
+                if others[name][1]:
+                    _log.info("replica_left", replica_id=name)
+                else:
+                    _log.warning("replica_given_up", replica_id=name)
 
     async def _reap(self) -> None:
         """Close sessions by state, not by event: whatever was missed is found by the next look."""

@@ -107,7 +107,7 @@ class FieldRepository:
     async def locks(self, project_id: str, after: str, limit: int) -> list[Lock]:
         """Held locks by field, from behind the field ``after``; at most ``limit``."""
         query = (
-            _FIELD.where(t.field.c.project_id == project_id, t.field.c.name > after, t.field.c.session_id.is_not(None))
+            _FIELD.where(t.field.c.project_id == project_id, t.field.c.name > after, t.FIELD_IS_HELD)
             .order_by(t.field.c.name)
             .limit(limit)
         )
@@ -117,13 +117,13 @@ class FieldRepository:
     async def held_on(self, boot_id: str) -> list[Lock]:
         """Locks of the open sessions that a server process serves, in all projects."""
         held = t.field.c.session_id == t.session.c.session_id
-        served = (t.session.c.server_boot_id == boot_id, t.session.c.state != "CLOSED")
+        served = (t.session.c.server_boot_id == boot_id, t.SESSION_IS_OPEN)
         query = _FIELD.join(t.session, held).where(*served)
         found = [to_field(tuple(row)).lock for row in await self._reader.fetch(query)]
         return [lock for lock in found if lock]
 
     async def expiring(self, before_us: int) -> list[Lock]:
         """Locks of all projects whose ``expire_time_us`` is before the given time."""
-        query = _FIELD.where(t.field.c.session_id.is_not(None), t.field.c.expire_time_us < before_us)
+        query = _FIELD.where(t.FIELD_IS_HELD, t.field.c.expire_time_us < before_us)
         found = [to_field(tuple(row)).lock for row in await self._reader.fetch(query)]
         return [lock for lock in found if lock]

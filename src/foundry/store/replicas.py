@@ -12,8 +12,9 @@ from foundry.store.statement import Statement
 if TYPE_CHECKING:
     from foundry.store.database import SharedDatabase
 
-LIVE_STATE, FENCED_STATE = "LIVE", "FENCED"
+LIVE_STATE, LEFT_STATE, FENCED_STATE = "LIVE", "LEFT", "FENCED"
 _live = t.replica.c.state == LIVE_STATE
+_open = t.REPLICA_IS_OPEN
 
 #: A process that may serve sessions; it stays so until the transaction ends.
 LIVE = Statement(
@@ -21,7 +22,8 @@ LIVE = Statement(
     .where(t.replica.c.replica_id == bindparam("replica_id"), _live)
     .with_for_update(read=True)
 )
-ALL_LIVE = Statement(select(t.replica.c.replica_id, t.replica.c.renew_count).where(_live))
+#: A process that has left is waited for like one that is silent: its clients may be on their way to the others.
+ALL_OPEN = Statement(select(t.replica.c.replica_id, t.replica.c.renew_count, t.replica.c.state).where(_open))
 INSERT_REPLICA = Statement(insert(t.replica))
 #: Touches no row when the process was fenced: it must stop.
 RENEW = Statement(
@@ -29,10 +31,11 @@ RENEW = Statement(
     .where(t.replica.c.replica_id == bindparam("key"), _live)
     .values(renew_count=t.replica.c.renew_count + 1)
 )
+LEAVE = Statement(update(t.replica).where(t.replica.c.replica_id == bindparam("key"), _live).values(state=LEFT_STATE))
 #: Compare and set on the counter: of several observers one wins, and none against a process that lives after all.
 FENCE = Statement(
     update(t.replica)
-    .where(t.replica.c.replica_id == bindparam("key"), t.replica.c.renew_count == bindparam("seen"), _live)
+    .where(t.replica.c.replica_id == bindparam("key"), t.replica.c.renew_count == bindparam("seen"), _open)
     .values(state=FENCED_STATE)
 )
 
@@ -52,9 +55,13 @@ class ReplicaRepository:
         """Raise a counter; False when the process was fenced."""
         return await self._database.write(RENEW, {"key": replica_id}) == 1
 
-    async def live(self) -> list[tuple[str, int]]:
-        """Live processes with their counters."""
-        return [(row[0], row[1]) for row in await self._database.rows(ALL_LIVE, {})]
+    async def leave(self, replica_id: str) -> None:
+        """Say that a process ends as it should. From now on it serves no session."""
+        await self._database.write(LEAVE, {"key": replica_id})
+
+    async def open(self) -> dict[str, tuple[int, bool]]:
+        """Counters of the processes that were not given up, and whether they left by themselves, by id."""
+        return {row[0]: (row[1], row[2] == LEFT_STATE) for row in await self._database.rows(ALL_OPEN, {})}
 
     async def fence(self, replica_id: str, seen: int) -> bool:
         """Give a process up unless its counter moved; True for the one caller who did."""

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 _RUN = select(*t.run.c)
 
 RUN = Statement(_RUN.where(t.run.c.project_id == bindparam("project_id"), t.run.c.run_id == bindparam("run_id")))
-RUNNING = Statement(
-    _RUN.where(t.run.c.project_id == bindparam("project_id"), t.run.c.state == "RUNNING").order_by(t.run.c.run_id)
-)
+RUNNING = Statement(_RUN.where(t.run.c.project_id == bindparam("project_id"), t.RUN_IS_GOING).order_by(t.run.c.run_id))
 #: Whether a version's content, whatever number it has, came through a run.
 EVIDENCE = Statement(
     select(
@@ -41,7 +39,7 @@ UPDATE_RUN = Statement(
     .where(
         t.run.c.project_id == bindparam("key_project_id"),
         t.run.c.run_id == bindparam("key_run_id"),
-        t.run.c.state == "RUNNING",
+        t.RUN_IS_GOING,
         t.run.c.line_count == bindparam("old_line_count"),
     )
     .values({name: bindparam(name) for name in _CHANGING})
@@ -129,9 +127,7 @@ class RunRepository:
     async def line_counts(self, project_ids: Sequence[str]) -> list[tuple[str, str, int]]:
         """Project, id and number of stored lines of every run that runs in these projects."""
         c = t.run.c
-        query = select(c.project_id, c.run_id, c.line_count).where(
-            c.state == RunState.RUNNING.value, c.project_id.in_(project_ids)
-        )
+        query = select(c.project_id, c.run_id, c.line_count).where(t.RUN_IS_GOING, c.project_id.in_(project_ids))
         return [(row[0], row[1], row[2]) for row in await self._reader.fetch(query)]
 
     async def page(self, project_id: str, wanted: RunFilter, before: str, limit: int) -> list[Run]:

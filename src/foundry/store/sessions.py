@@ -9,7 +9,6 @@ from sqlalchemy import Text, bindparam, func, insert, select, update
 from foundry.domain.session import CloseReason, Session, SessionState
 from foundry.store import tables as t
 from foundry.store.codec import dump_principal, load_principal
-from foundry.store.replicas import FENCED_STATE
 from foundry.store.statement import Row, Statement
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = tuple(column for column in t.session.c if column.name != "subject")
 _SESSION = select(*_COLUMNS)
-_OPEN = t.session.c.state != SessionState.CLOSED.value
+_OPEN = t.SESSION_IS_OPEN
 
 SESSION = Statement(_SESSION.where(t.session.c.session_id == bindparam("session_id")))
 OPEN_SESSIONS_OF = Statement(
@@ -129,16 +128,17 @@ class SessionRepository:
 
     async def of_the_dead(self, limit: int) -> list[Session]:
         """Open sessions whose server process was given up, in all projects; at most ``limit``."""
-        dead = select(t.replica.c.replica_id).where(t.replica.c.state == FENCED_STATE)
-        query = _SESSION.where(_OPEN, t.session.c.server_boot_id.in_(dead)).order_by(t.session.c.session_id)
-        return [to_session(tuple(row)) for row in await self._reader.fetch(query.limit(limit))]
+        # Those that were not given up are few; those that were are all there ever were.
+        others = select(t.replica.c.replica_id).where(t.REPLICA_IS_OPEN)
+        query = _SESSION.where(_OPEN, t.session.c.server_boot_id.not_in(others)).limit(limit)
+        return [to_session(tuple(row)) for row in await self._reader.fetch(query)]
 
     async def of_older_epochs(self, epoch: int, limit: int) -> list[Session]:
         """Open sessions of all projects from before an epoch; at most ``limit``."""
-        query = _SESSION.where(_OPEN, t.session.c.epoch < epoch).order_by(t.session.c.session_id).limit(limit)
+        query = _SESSION.where(_OPEN, t.session.c.epoch < epoch).limit(limit)
         return [to_session(tuple(row)) for row in await self._reader.fetch(query)]
 
     async def left_by_other_boots(self, boot_id: str) -> list[Session]:
         """Open sessions that an earlier process served, in all projects."""
-        query = _SESSION.where(_OPEN, t.session.c.server_boot_id != boot_id).order_by(t.session.c.session_id)
+        query = _SESSION.where(_OPEN, t.session.c.server_boot_id != boot_id)
         return [to_session(tuple(row)) for row in await self._reader.fetch(query)]

@@ -15,10 +15,9 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
-    text,
 )
 
-from foundry.store.columns import KEYED, STRICT, TEXT, bytes_, int_, text_
+from foundry.store.columns import KEYED, STRICT, TEXT, bytes_, equals, int_, is_not, only, text_
 
 metadata = MetaData(
     naming_convention={
@@ -113,19 +112,10 @@ session = Table(
     CheckConstraint("state IN ('ATTACHED', 'DETACHED', 'CLOSED')", name="state"),
     **KEYED,
 )
-Index(
-    "ix_session_open",
-    session.c.project_id,
-    session.c.subject,
-    sqlite_where=text("state <> 'CLOSED'"),
-    postgresql_where=text("state <> 'CLOSED'"),
-)
-Index(
-    "ix_session_served",
-    session.c.server_boot_id,
-    sqlite_where=text("state <> 'CLOSED'"),
-    postgresql_where=text("state <> 'CLOSED'"),
-)
+#: Sessions stay for ever and few of them are open: whoever asks for those must ask in these words, see ``only``.
+SESSION_IS_OPEN = is_not(session.c.state, "CLOSED")
+Index("ix_session_open", session.c.project_id, session.c.subject, **only(SESSION_IS_OPEN))
+Index("ix_session_served", session.c.server_boot_id, **only(SESSION_IS_OPEN))
 
 #: One row per field for ever: what it holds in the head, and who holds its lock. The fence never goes down.
 field = Table(
@@ -151,12 +141,8 @@ field = Table(
     CheckConstraint("fence >= 0", name="fence"),
     **KEYED,
 )
-Index(
-    "ix_field_held",
-    field.c.session_id,
-    sqlite_where=text("session_id IS NOT NULL"),
-    postgresql_where=text("session_id IS NOT NULL"),
-)
+FIELD_IS_HELD = field.c.session_id.is_not(None)
+Index("ix_field_held", field.c.session_id, **only(FIELD_IS_HELD))
 
 #: Append-only: who was given which fencing token.
 lock_grant = Table(
@@ -302,13 +288,9 @@ run = Table(
     ForeignKeyConstraint(["project_id", "version_number"], ["draft.project_id", "draft.version_number"]),
     **KEYED,
 )
-Index(
-    "ix_run_running",
-    run.c.project_id,
-    run.c.run_id,
-    sqlite_where=text("state = 'RUNNING'"),
-    postgresql_where=text("state = 'RUNNING'"),
-)
+#: To be asked for in these words, like open sessions.
+RUN_IS_GOING = equals(run.c.state, "RUNNING")
+Index("ix_run_running", run.c.project_id, run.c.run_id, **only(RUN_IS_GOING))
 Index("ix_run_content", run.c.project_id, run.c.content_sha256, run.c.state)
 
 #: Append-only: the lines of consoles, as they came in; each row goes on where the one before ends.
@@ -386,7 +368,8 @@ request_record = Table(
 )
 Index("ix_request_record_create_time_us", request_record.c.create_time_us)
 
-#: The servers of this installation: one row a process, whose count rises while it lives. A fenced one serves no more.
+#: The servers of this installation: a row for each process there ever was, whose count rises while it lives. One that
+#: has LEFT or was FENCED serves no more.
 replica = Table(
     "replica",
     metadata,
@@ -395,6 +378,9 @@ replica = Table(
     int_("renew_count"),
     int_("start_time_us"),
     text_("address"),
-    CheckConstraint("state IN ('LIVE', 'FENCED')", name="state"),
+    CheckConstraint("state IN ('LIVE', 'LEFT', 'FENCED')", name="state"),
     **KEYED,
 )
+#: Everybody asks for these each second, among all there ever were.
+REPLICA_IS_OPEN = is_not(replica.c.state, "FENCED")
+Index("ix_replica_open", replica.c.replica_id, **only(REPLICA_IS_OPEN))

@@ -56,8 +56,8 @@ DEFECTS: Final = (
         "postgres-fenced-may-return",
         "A server that was given up goes on, and saves under locks that others have by now.",
         (
-            Edit(_THIRD, "((old.state = 'FENCED'::text) OR (new.renew", "((new.renew"),
-            Edit(_POSTGRES, '_any("old.state = \'FENCED\'::text", "new.renew_count', '_any("new.renew_count'),
+            Edit(_THIRD, "((old.state = 'FENCED'::text) OR ((old", "(((old"),
+            Edit(_POSTGRES, "                \"old.state = 'FENCED'::text\",\n", ""),
         ),
         (f"{_ON_POSTGRES}::test_an_attack_is_refused",),
     ),

@@ -16,8 +16,8 @@ DEFECTS: Final = (
         (
             Edit(
                 "managers/replicas.py",
-                "        now_s = self._clock.monotonic_s()\n        counters",
-                "        now_s = self._clock.now_us() / 1e6\n        counters",
+                "        now_s = self._clock.monotonic_s()\n        others",
+                "        now_s = self._clock.now_us() / 1e6\n        others",
             ),
         ),
         (f"{_MISSING}::test_a_step_of_the_wall_clock_gives_no_server_up",),
@@ -46,8 +46,8 @@ DEFECTS: Final = (
         (
             Edit(
                 "store/sessions.py",
-                "_SESSION.where(_OPEN, t.session.c.server_boot_id.in_(dead))",
-                '_SESSION.where(t.session.c.state == "ATTACHED", t.session.c.server_boot_id.in_(dead))',
+                "_SESSION.where(_OPEN, t.session.c.server_boot_id.not_in(others))",
+                '_SESSION.where(t.session.c.state == "ATTACHED", t.session.c.server_boot_id.not_in(others))',
             ),
         ),
         (f"{_MISSING}::test_what_a_dead_server_left_is_closed_also_in_its_grace",),

@@ -78,7 +78,7 @@ class Servers:
 
     async def lives(self) -> bool:
         """Whether nobody gave the other server up."""
-        return self.id_there in dict(await self.counters.live())
+        return self.id_there in await self.counters.open()
 
     async def look(self, seconds: float) -> None:
         """Let time pass, in which this server does what it does every second, and the other one nothing."""

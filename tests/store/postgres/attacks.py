@@ -173,6 +173,7 @@ ATTACKS: Final[dict[str, list[str]]] = ON_APPEND_ONLY | {
     ],
     "replica_stays_fenced": [
         changed("replica", "replica_id = 'dead'", state="'LIVE'"),
+        changed("replica", "replica_id = 'gone'", state="'LIVE'"),
         changed("replica", "replica_id = 'dead'", renew_count="renew_count + 1"),
         changed("replica", "replica_id = 'r'", renew_count="0"),
         changed("replica", "replica_id = 'r'", replica_id="'dead again'"),

@@ -98,4 +98,6 @@ UPDATE session SET state = 'CLOSED' WHERE session_id = 'over';
 UPDATE replica SET renew_count = renew_count + 1;
 INSERT INTO replica VALUES ('dead', 'LIVE', 7, 1, '127.0.0.1:2');
 UPDATE replica SET state = 'FENCED' WHERE replica_id = 'dead';
+INSERT INTO replica VALUES ('gone', 'LIVE', 7, 1, '127.0.0.1:3');
+UPDATE replica SET state = 'LEFT' WHERE replica_id = 'gone';
 UPDATE instance SET value = '2' WHERE name = 'epoch';

@@ -236,8 +236,13 @@ POSTGRES_GUARDS: dict[str, Guard] = dict(
             "replica_stays_fenced",
             "UPDATE",
             "replica",
-            "guard_refuse('a server that was given up does not come back')",
-            _any("old.state = 'FENCED'::text", "new.renew_count < old.renew_count", *_changed("replica_id")),
+            "guard_refuse('a server that has left or was given up does not come back')",
+            _any(
+                "old.state = 'FENCED'::text",
+                "(old.state = 'LEFT'::text) AND (new.state = 'LIVE'::text)",
+                "new.renew_count < old.renew_count",
+                *_changed("replica_id"),
+            ),
         ),
         _trigger(
             "comment_keeps",

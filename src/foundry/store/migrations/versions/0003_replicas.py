@@ -26,10 +26,18 @@ def upgrade() -> None:
         sa.Column("renew_count", _INT64, nullable=False),
         sa.Column("start_time_us", _INT64, nullable=False),
         sa.Column("address", _TEXT, nullable=False),
-        sa.CheckConstraint("state IN ('LIVE', 'FENCED')", name=op.f("ck_replica_state")),
+        sa.CheckConstraint("state IN ('LIVE', 'LEFT', 'FENCED')", name=op.f("ck_replica_state")),
         sa.PrimaryKeyConstraint("replica_id", name=op.f("pk_replica")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_replica_open",
+        "replica",
+        ["replica_id"],
+        unique=False,
+        sqlite_where=sa.text("state <> 'FENCED'"),
+        postgresql_where=sa.text("state <> 'FENCED'"),
     )
     op.add_column("session", sa.Column("epoch", _INT64, server_default="1", nullable=False))
     op.create_index(
@@ -231,7 +239,7 @@ _TRIGGERS = (
     "CREATE TRIGGER head_keeps BEFORE UPDATE ON {schema}.head FOR EACH ROW WHEN ((new.log IS DISTINCT FROM old.log)) EXECUTE FUNCTION {schema}.guard_refuse('this of head never changes')",
     "CREATE TRIGGER head_stays_frozen BEFORE UPDATE ON {schema}.head FOR EACH ROW WHEN (((old.state = 'FROZEN'::text) AND ((new.state IS DISTINCT FROM old.state) OR (new.head_version IS DISTINCT FROM old.head_version) OR (new.current_draft_id IS DISTINCT FROM old.current_draft_id)))) EXECUTE FUNCTION {schema}.guard_refuse('the project is frozen')",
     "CREATE TRIGGER field_fence_rises BEFORE UPDATE ON {schema}.field FOR EACH ROW WHEN (((new.project_id IS DISTINCT FROM old.project_id) OR (new.name IS DISTINCT FROM old.name) OR (new.fence < old.fence) OR (new.fence > (old.fence + 1)) OR ((new.fence > old.fence) AND ((old.session_id IS NOT NULL) OR (new.session_id IS NULL))) OR ((new.fence = old.fence) AND (new.session_id IS NOT NULL) AND ((new.session_id IS DISTINCT FROM old.session_id) OR (new.lock_id IS DISTINCT FROM old.lock_id) OR (new.holder_subject IS DISTINCT FROM old.holder_subject))))) EXECUTE FUNCTION {schema}.guard_refuse('a field changes hands only by a new grant of a free field')",
-    "CREATE TRIGGER replica_stays_fenced BEFORE UPDATE ON {schema}.replica FOR EACH ROW WHEN (((old.state = 'FENCED'::text) OR (new.renew_count < old.renew_count) OR (new.replica_id IS DISTINCT FROM old.replica_id))) EXECUTE FUNCTION {schema}.guard_refuse('a server that was given up does not come back')",
+    "CREATE TRIGGER replica_stays_fenced BEFORE UPDATE ON {schema}.replica FOR EACH ROW WHEN (((old.state = 'FENCED'::text) OR ((old.state = 'LEFT'::text) AND (new.state = 'LIVE'::text)) OR (new.renew_count < old.renew_count) OR (new.replica_id IS DISTINCT FROM old.replica_id))) EXECUTE FUNCTION {schema}.guard_refuse('a server that has left or was given up does not come back')",
     "CREATE TRIGGER comment_keeps BEFORE UPDATE ON {schema}.comment FOR EACH ROW WHEN (((new.project_id IS DISTINCT FROM old.project_id) OR (new.comment_id IS DISTINCT FROM old.comment_id) OR (new.thread_id IS DISTINCT FROM old.thread_id) OR (new.kind IS DISTINCT FROM old.kind) OR (new.version_number IS DISTINCT FROM old.version_number) OR (new.draft_id IS DISTINCT FROM old.draft_id) OR (new.field IS DISTINCT FROM old.field) OR (new.start_line IS DISTINCT FROM old.start_line) OR (new.end_line IS DISTINCT FROM old.end_line) OR (new.quote IS DISTINCT FROM old.quote) OR (new.field_sha256 IS DISTINCT FROM old.field_sha256) OR (new.author IS DISTINCT FROM old.author) OR (new.author_subject IS DISTINCT FROM old.author_subject) OR (new.run_id IS DISTINCT FROM old.run_id) OR (new.create_time_us IS DISTINCT FROM old.create_time_us) OR (new.revision IS DISTINCT FROM (old.revision + 1)) OR (new.text_revision < old.text_revision) OR (old.delete_time_us > 0))) EXECUTE FUNCTION {schema}.guard_refuse('this of comment never changes')",
     r"CREATE TRIGGER run_begins BEFORE INSERT ON {schema}.run FOR EACH ROW WHEN (((new.state IS DISTINCT FROM 'RUNNING'::text) OR (new.finish_time_us IS DISTINCT FROM 0) OR (new.line_count IS DISTINCT FROM 0) OR (new.log_bytes IS DISTINCT FROM 0) OR (new.log_sha256 IS DISTINCT FROM '\x'::bytea) OR (new.results IS DISTINCT FROM '[]'::text))) EXECUTE FUNCTION {schema}.guard_refuse('a run begins without lines and without an end')",
     r"CREATE TRIGGER run_keeps BEFORE UPDATE ON {schema}.run FOR EACH ROW WHEN (((new.project_id IS DISTINCT FROM old.project_id) OR (new.run_id IS DISTINCT FROM old.run_id) OR (new.version_number IS DISTINCT FROM old.version_number) OR (new.content_sha256 IS DISTINCT FROM old.content_sha256) OR (new.harness IS DISTINCT FROM old.harness) OR (new.labels IS DISTINCT FROM old.labels) OR (new.attempt IS DISTINCT FROM old.attempt) OR (new.starter IS DISTINCT FROM old.starter) OR (new.start_time_us IS DISTINCT FROM old.start_time_us) OR (old.state <> 'RUNNING'::text) OR ((new.state = 'RUNNING'::text) AND ((new.log_sha256 IS DISTINCT FROM '\x'::bytea) OR (new.results IS DISTINCT FROM '[]'::text))))) EXECUTE FUNCTION {schema}.guard_refuse('this of run never changes')",

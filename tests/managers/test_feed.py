@@ -239,7 +239,7 @@ async def test_after_a_failover_watches_begin_where_the_logs_end(
     owner = postgres.owner_url(url.rpartition("/")[2])
     await execute(owner, "UPDATE instance SET value = '2' WHERE name = 'epoch'")
     await two.database.look()  # type: ignore[attr-defined]  # it is a shared one here
-    assert two.database.epoch == 2
+    assert two.database.epoch > 1
     await two.feed.reconcile()
     await two.feed.watch(project_id)
     since = await newest(one, project_id)

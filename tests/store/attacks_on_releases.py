@@ -111,18 +111,20 @@ ATTACKS_ON_RELEASES: Final[dict[str, list[str]]] = {
         # A frozen project without a head is none to the other guards; neither is one with another's head.
         "UPDATE head SET log = 'hidden' WHERE state = 'FROZEN'",
         "UPDATE OR REPLACE head SET log = @frozen WHERE log = @open",
+        # One that goes back lets something be added to what was saved, or told, long ago.
+        "UPDATE head SET head_version = head_version - 1 WHERE log = @open",
+        "UPDATE head SET last_sequence = last_sequence - 1 WHERE log = @open",
     ],
     "head_stays_frozen": [
         "UPDATE head SET state = 'ACTIVE' WHERE state = 'FROZEN'",
         "UPDATE head SET state = 'IN_REVIEW', last_sequence = last_sequence + 1 WHERE state = 'FROZEN'",
         "UPDATE head SET head_version = head_version + 1 WHERE state = 'FROZEN'",
-        "UPDATE head SET head_version = 0 WHERE state = 'FROZEN'",
         "UPDATE head SET current_draft_id = 'x' WHERE state = 'FROZEN'",
     ],
     "draft_not_frozen_insert": [
         copy_of("draft", "project_id = @frozen", version_number="2", draft_id="'x'", parent_version="1"),
     ],
-    "draft_change_not_frozen_insert": [
+    "draft_change_under_lock": [
         # The released version itself gets one more field, under a lock that was made for it.
         copy_of(
             "field",

@@ -25,6 +25,7 @@ class Recorded:
 
     def __init__(self, connection: Connection, record: list[tuple[Statement, Sequence[Mapping[str, Any]]]]) -> None:
         self._connection = connection
+        self.epoch = connection.epoch
         self._record = record
 
     async def row(self, statement: Statement, parameters: Mapping[str, Any]) -> Row | None:

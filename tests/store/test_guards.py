@@ -208,6 +208,15 @@ def test_a_change_cannot_follow_its_release(saving: sqlite3.Connection) -> None:
         saving.execute(change({"lock_id": "''", "subject": "'bob'"}))
 
 
+def test_nothing_is_added_to_a_version_of_before(saving: sqlite3.Connection) -> None:
+    """Not even under a lock that is held, by a field that says it changed then."""
+    saving.execute("UPDATE field SET last_changed_version = 3 WHERE name = 'topology'")
+    with pytest.raises(sqlite3.IntegrityError, match="draft_change is not made under its lock"):
+        saving.execute(change({"version_number": "3"}))
+    saving.execute("DROP TRIGGER draft_change_under_lock")
+    assert saving.execute(change({"version_number": "3"})).rowcount == 1
+
+
 def test_a_change_is_written_once(saving: sqlite3.Connection) -> None:
     """The honest change passes; the same row again, as it would be to replace it, does not."""
     assert saving.execute(change({})).rowcount == 1

@@ -19,7 +19,7 @@ from foundry.domain.run import RunLines, RunState
 from foundry.managers.channel import linger_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from foundry.domain.events import News, SessionEvent
     from foundry.managers.feed import Feed
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Encoded pieces that are kept for followers, of all runs together.
 _PIECES_BYTES_MAX = 32 * 1024 * 1024
+#: Runs whose end was seen that are remembered: news of a run may overtake each other, by seconds at most.
+_OVER_MAX = 10_000
 #: People do not see single lines at a higher pace, and a message costs more than what is in it.
 _LINGER_S_MIN = 0.025
 
@@ -43,6 +45,8 @@ class Follower:
         self.wake = wake
         #: Number of the next line, by run.
         self.next_lines: dict[str, int] = {}
+        #: Runs whose end it was told: what is heard of them late is not for it.
+        self.over: set[str] = set()
         #: Runs that may have something new, in the order they are served.
         self.ready: dict[str, None] = {}
         self._console = console
@@ -61,8 +65,10 @@ class Follower:
             if next_line:
                 self.next_lines[run_id] = next_line
                 self.ready[run_id] = None  # behind the others: runs take turns
-            else:
+            else:  # over, though more may have been heard of it while it was looked at
                 del self.next_lines[run_id]
+                self.ready.pop(run_id, None)
+                self.over.add(run_id)
             taken.append(event)
             size += len(event)
         return b"".join(taken)
@@ -82,6 +88,8 @@ class Console:
         self._pieces: LRUCache[tuple[str, int], tuple[bytes, int]] = LRUCache(_PIECES_BYTES_MAX, getsizeof=_size)
         #: Number of the line behind the newest that followers were told of, by project and running run.
         self._heads: dict[str, dict[str, int]] = {}
+        #: Runs whose end was heard of: what is heard of them later begins nothing.
+        self._over: LRUCache[str, None] = LRUCache(_OVER_MAX)
         self._dirty: dict[str, set[str]] = {}
         self._flushed_s: dict[str, float] = {}
 
@@ -136,17 +144,23 @@ class Console:
                 self._pieces[news.run_id, news.first] = self._encode(RunLogEvent(news.run_id, news.lines)), next_line
             else:
                 next_line = news.line_count + 1
-            self._heads.setdefault(project_id, {})[news.run_id] = next_line
-            for follower in followers:  # lines may be heard of before the start of the run
-                follower.next_lines.setdefault(news.run_id, 1)
+            if news.run_id not in self._over:
+                self._heads.setdefault(project_id, {})[news.run_id] = next_line
+                self._begins(followers, news.run_id)  # lines may be heard of before the start of the run
             self._soon(project_id, news.run_id)
         elif news.new.event is Event.RUN_STARTED:
-            for follower in followers:
-                follower.next_lines.setdefault(str(news.new.data["run_id"]), 1)
+            self._begins(followers, str(news.new.data["run_id"]))
         elif news.new.event is Event.RUN_FINISHED:
             run_id = str(news.new.data["run_id"])
+            self._over[run_id] = None
             self._heads.get(project_id, {}).pop(run_id, None)
             self._soon(project_id, run_id)
+
+    @staticmethod
+    def _begins(followers: Iterable[Follower], run_id: str) -> None:
+        for follower in followers:
+            if run_id not in follower.over:
+                follower.next_lines.setdefault(run_id, 1)
 
     def _soon(self, project_id: str, run_id: str) -> None:
         """Wake the followers of a project: at once when it was quiet, else when the linger is over."""

@@ -41,6 +41,7 @@ class _Tail:
     Attributes:
         epoch: The history of the log that the numbers are of.
         last: Sequence number of the newest entry that was told, None until it is known where to begin.
+        own: Sequence number of the newest entry of this process that was told before that was known.
         known: Sequence number of the newest entry heard of.
         lines: By run, how many lines of its console were told of.
     """
@@ -48,6 +49,7 @@ class _Tail:
     epoch: int
     watchers: int = 0
     last: int | None = None
+    own: int = 0
     known: int = 0
     reading: asyncio.Task[None] | None = None
     lines: dict[str, int] = field(default_factory=dict)
@@ -94,12 +96,16 @@ class Feed:
             while tail.last is None:
                 last = await self._entries.last_sequence(project_id)
                 tail = self._tail(project_id) or tail
-                if tail.last is None:
-                    tail.last = last
-                    self._heard(project_id, tail.known)
+                self._begin(project_id, tail, last)
         except BaseException:
             self.unwatch(project_id)
             raise
+
+    def _begin(self, log: str, tail: _Tail, last: int) -> None:
+        """It is known now where a log ends; what others wrote up to here nobody waits for."""
+        if tail.last is None:
+            tail.last = max(last, tail.own)
+            self._heard(log, tail.known)
 
     def unwatch(self, project_id: str) -> None:
         """Follow a project no longer, unless somebody else does."""
@@ -139,7 +145,10 @@ class Feed:
         tail = self._tail(entry.log)
         if tail is None:
             self._tell(entry)
-        elif tail.last is not None and not tail.reading and entry.sequence == tail.last + 1:
+        elif tail.last is None:
+            tail.own = entry.sequence
+            self._tell(entry)
+        elif not tail.reading and entry.sequence == tail.last + 1:
             tail.last = tail.known = entry.sequence
             self._tell(entry)
         else:
@@ -208,6 +217,8 @@ class Feed:
         if not watched:
             return
         for log, sequence in await self._entries.last_sequences(watched):
+            if tail := self._tail(log):
+                self._begin(log, tail, sequence)  # of another history; whoever watched the one before looks again
             self._heard(log, sequence)
         for project_id, run_id, line_count in await self._runs.line_counts(watched):
             self._grew(RunGrew(project_id, run_id, line_count))

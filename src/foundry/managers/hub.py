@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from foundry.domain.entry import Entry, Event
-from foundry.domain.errors import FoundryError, GoingAway
+from foundry.domain.errors import FoundryError, GoingAway, Unavailable
 from foundry.domain.events import (
     CaughtUp,
     EntryEvent,
@@ -29,6 +29,7 @@ from foundry.managers.closing import close_later, until_stored
 from foundry.managers.endings import ending
 from foundry.managers.live import LiveSession
 from foundry.managers.presence_lane import PresenceLane
+from foundry.managers.sessions import Attempt
 from foundry.metrics import SESSIONS
 
 if TYPE_CHECKING:
@@ -122,10 +123,13 @@ class SessionHub:
             raise GoingAway(self._liveness.drain_s)
         # Followed before it is opened: whatever ends this session is heard of.
         await self._feed.watch(wanted.project_id)
+        attempt = Attempt()
         try:
-            attached = await self._sessions.open(caller, wanted)
-        except BaseException:
+            attached = await self._sessions.open(caller, wanted, attempt)
+        except BaseException as error:
             self._feed.unwatch(wanted.project_id)
+            if isinstance(error, Unavailable):
+                self._spawn(until_stored(lambda: self._sessions.disown(wanted, attempt)))
             raise
         session = attached.session
         channel = self._channel(session.project_id)
@@ -142,6 +146,8 @@ class SessionHub:
             if seen_lines is not None and not live.ended.is_set():
                 seen = dict.fromkeys(missed_runs, 0) | dict(seen_lines)
                 live.console = await self._console.attach(session.project_id, seen, live.wake)
+                if self._live.get(session.session_id) is not live:  # it ended meanwhile
+                    self._console.detach(live.console)
         except BaseException:
             # The session is open and nobody else knows of it: whoever opened it closes it.
             self._spawn(self.finished(live, CloseReason.STREAM_GONE))

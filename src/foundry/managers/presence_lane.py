@@ -68,7 +68,7 @@ class PresenceLane:
         )
         channel = self._channels.get(project_id)
         self._tell(channel, await self._board.put(project_id, here, _next(channel)))
-        if not (live.ended.is_set() or reconnecting):
+        if self._live.get(session_id) is live and not reconnecting:
             return  # whatever is heard from here on comes behind it
         current = await self._sessions.current(session)
         if current.state is SessionState.CLOSED:
@@ -82,7 +82,7 @@ class PresenceLane:
         if delay_s > 0:
             await asyncio.sleep(delay_s)
         shown, live.shown, live.shown_s = live.shown, None, self._clock.monotonic_s()
-        if shown is not None and not live.ended.is_set():
+        if shown is not None and self._live.get(live.session_id) is live:
             await self.show_session(live, shown)
 
     async def hide(self, project_id: str, session_id: str) -> None:

@@ -98,12 +98,14 @@ class Replicas:
         Raises:
             FencedError: This process was given up.
         """
-        # By itself: the store may let a question wait for longer than it takes to say that it is away.
-        judging = asyncio.create_task(self._judge())
+        # Each by itself: the store may let a question wait for longer than it takes to say that it is away, and what
+        # many dead sessions left is long in closing.
         try:
-            await self._look_after()
-        finally:
-            judging.cancel()
+            async with asyncio.TaskGroup() as tasks:
+                for work in (self._look_after(), self._clear_up(), self._judge()):
+                    tasks.create_task(work)
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
 
     async def _look_after(self) -> None:
         next_renewal_s = self._clock.monotonic_s()
@@ -114,22 +116,22 @@ class Replicas:
                     await self._renew()
                     next_renewal_s = now_s + self._liveness.replica_renewal_s
                 await self._observe()
-                await self._reap()
             except Unavailable:
                 _log.warning("replica_renewal_postponed")
             await asyncio.sleep(_POLL_S)
 
     async def _renew(self) -> None:
-        before_s = self._clock.monotonic_s()
         await self._database.look()
         self._hub.end_older()
         if not await self._store.renew(self._boot_id):
             _log.error("replica_fenced", replica_id=self._boot_id)
             raise FencedError("the other servers gave this one up")
-        if before_s - self._renewed_s > 2 * max(self._liveness.replica_renewal_s, _POLL_S):
-            # The store was away, for everybody perhaps: the others have not been silent, they were not heard.
+        now_s = self._clock.monotonic_s()
+        if now_s - self._renewed_s > 2 * max(self._liveness.replica_renewal_s, _POLL_S):
+            # The store was away, or stood still in the midst of this, for everybody perhaps: the others have not been
+            # silent, they were not heard.
             self._seen.clear()
-        self._renewed_s = self._clock.monotonic_s()
+        self._renewed_s = now_s
         REPLICA_RENEWED.set_to_current_time()
 
     async def _observe(self) -> None:
@@ -146,6 +148,12 @@ class Replicas:
                     _log.info("replica_left", replica_id=name)
                 else:
                     _log.warning("replica_given_up", replica_id=name)
+
+    async def _clear_up(self) -> None:
+        while True:
+            with contextlib.suppress(Unavailable):  # the next look finds the same
+                await self._reap()
+            await asyncio.sleep(_POLL_S)
 
     async def _reap(self) -> None:
         """Close sessions by state, not by event: whatever was missed is found by the next look."""

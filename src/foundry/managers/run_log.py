@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Lines that come one by one are gathered for this long: a message costs more than what is in it.
 _LINGER_S = 0.025
+#: A follower looks by itself this often: after a failover of the database nobody rings for what was before, seconds.
+_LOOK_S = 10.0
 #: What may take the right to read away from somebody.
 _ACCESS = frozenset({Event.MEMBER_REMOVED, Event.MEMBER_SET, Event.POLICY_CHANGED})
 
@@ -127,17 +129,15 @@ class RunLogReader:
             self._feed.unwatch(project_id)
 
     async def _wait(self, bell: asyncio.Event, caller: Caller) -> None:
-        """Wait for more, or for a reason to stop."""
+        """Wait for more, or for a reason to look or to stop."""
         if self._draining:
             raise GoingAway(self._drain_s)
-        left_s = None
+        wait_s = _LOOK_S
         if caller.token_expire_time_us:
-            left_s = max(0.0, (caller.token_expire_time_us - self._clock.now_us()) / 1_000_000)
-        try:
-            async with asyncio.timeout(left_s):
+            wait_s = min(wait_s, max(0.0, (caller.token_expire_time_us - self._clock.now_us()) / 1_000_000))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
                 await bell.wait()
-        except TimeoutError:
-            raise Unauthenticated("TOKEN_EXPIRED", "the call's token expired") from None
         if self._draining:
             raise GoingAway(self._drain_s)
         await asyncio.sleep(_LINGER_S)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from foundry.domain.access import Action, check_access
@@ -54,11 +54,24 @@ class OpenSession:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at opening a session; if its answer is lost, it is recognised by this.
+
+    Attributes:
+        session_id: Of the session, if it becomes a new one.
+        secret: The new resume secret, 256 random bits; only its hash is stored.
+    """
+
+    session_id: str = field(default_factory=new_id)
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+
+
+@dataclass(frozen=True, slots=True)
 class AttachedSession:
     """A session with a stream: new, or resumed with its locks.
 
     Attributes:
-        secret: The new resume secret, 256 random bits; only its hash is stored.
+        secret: See ``Attempt``.
     """
 
     session: Session
@@ -100,19 +113,24 @@ class SessionManager:
         self._replica_id = boot_id if shared else ""
         self._sessions_max = sessions_max
 
-    async def open(self, caller: Caller, wanted: OpenSession) -> AttachedSession:
+    async def open(self, caller: Caller, wanted: OpenSession, attempt: Attempt | None = None) -> AttachedSession:
         """Open a session, or resume one with its locks; either way with a fresh secret.
 
         Resuming compares the secret, rotates it, and raises the stream epoch, so a late teardown of the older stream
         does nothing. A session of the same principal with the same ``tab_id`` is superseded and closed.
 
+        Args:
+            attempt: Names what is made; to be given to ``disown`` if it is not known whether it was.
+
         Raises:
+            Unavailable: It may be open nevertheless.
             ResumeRefused: The secret is not the newest of a session of this principal in this project.
             SessionEnded: The session was superseded, or ended by somebody.
             LimitExceeded: The project has too many open sessions.
             ProjectAccessDenied, AgentAccessDenied: See the contract.
         """
-        secret = secrets.token_urlsafe(32)
+        attempt = attempt or Attempt()
+        secret = attempt.secret
 
         def decide(unit: UnitOfWork) -> AttachedSession:
             project, member = authorize(unit, caller, Action.READ)
@@ -133,7 +151,7 @@ class SessionManager:
                 close(unit, caller, other, CloseReason.SUPERSEDED)
             if unit.open_session_count - len(superseded) >= self._sessions_max:
                 raise LimitExceeded("sessions in a project", self._sessions_max)
-            session = self._new(unit, caller, wanted, _hash(secret))
+            session = self._new(unit, caller, wanted, attempt)
             return AttachedSession(session, secret, resumed=False, project=project, member=member)
 
         needs = Needs(
@@ -181,14 +199,14 @@ class SessionManager:
         unit.record(entry(Event.SESSION_RESUMED, caller, data, session_id=session.session_id))
         return session
 
-    def _new(self, unit: UnitOfWork, caller: Caller, wanted: OpenSession, secret_hash: bytes) -> Session:
+    def _new(self, unit: UnitOfWork, caller: Caller, wanted: OpenSession, attempt: Attempt) -> Session:
         session = Session(
-            session_id=new_id(),
+            session_id=attempt.session_id,
             project_id=wanted.project_id,
             principal=caller.principal,
             state=SessionState.ATTACHED,
             stream_epoch=1,
-            resume_hash=secret_hash,
+            resume_hash=_hash(attempt.secret),
             server_boot_id=self._boot_id,
             tab_id=wanted.tab_id,
             client_name=caller.client_name,
@@ -206,22 +224,36 @@ class SessionManager:
         unit.record(entry(Event.SESSION_OPENED, caller, data, session_id=session.session_id))
         return session
 
+    async def disown(self, wanted: OpenSession, attempt: Attempt) -> bool:
+        """Close what an attempt made, if it did: nobody has its secret, so nobody could ever resume it."""
+        session_ids = tuple(filter(None, (attempt.session_id, wanted.resume_session_id)))
+
+        def decide(unit: UnitOfWork) -> bool:
+            for session in filter(None, map(unit.session, session_ids)):
+                mine = hmac.compare_digest(session.resume_hash, _hash(attempt.secret))
+                if mine and session.state is not SessionState.CLOSED:
+                    close(unit, SERVER, session, CloseReason.STREAM_GONE)
+                    return True
+            return False
+
+        return await self._lane.submit(Needs(wanted.project_id, sessions=session_ids, held_by=session_ids), decide)
+
     async def current(self, session: Session) -> Session:
         """A session as it is stored now."""
         return await self._sessions.get(session.session_id) or session
 
     async def detach(self, session: Session) -> bool:
-        """Note that a stream was lost while its session lives on for its grace; False if it was resumed meanwhile."""
+        """Note that a stream was lost while its session lives on for its grace; False if it was resumed meanwhile.
+
+        Idempotent: whether an attempt was stored is not always known.
+        """
 
         def decide(unit: UnitOfWork) -> bool:
             current = unit.session(session.session_id)
-            if (
-                current is None
-                or current.state is not SessionState.ATTACHED
-                or current.stream_epoch != session.stream_epoch
-            ):
+            if current is None or current.state is SessionState.CLOSED or current.stream_epoch != session.stream_epoch:
                 return False
-            unit.put_session(replace(current, state=SessionState.DETACHED, detach_time_us=unit.now_us))
+            if current.state is SessionState.ATTACHED:
+                unit.put_session(replace(current, state=SessionState.DETACHED, detach_time_us=unit.now_us))
             return True
 
         return await self._lane.submit(Needs(session.project_id, sessions=(session.session_id,)), decide)

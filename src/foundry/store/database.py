@@ -32,7 +32,13 @@ class Reader(Protocol):
 
 
 class Connection(Protocol):
-    """A connection inside a transaction of the write lane."""
+    """A connection inside a transaction of the write lane.
+
+    Attributes:
+        epoch: The history of the log that this very connection leads to; what others know by now does not matter.
+    """
+
+    epoch: int
 
     async def row(self, statement: Statement, parameters: Mapping[str, Any]) -> Row | None:
         """The first row of a query, or None."""

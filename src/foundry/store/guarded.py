@@ -19,10 +19,9 @@ APPEND_ONLY: Final = (
     "run_log_chunk",
     "freeze",
 )
-#: Of a frozen project nothing of this may be written.
+#: Of a frozen project nothing of this may be written. Nothing is added to any version that is saved, frozen or not.
 FROZEN: Final = (
     ("draft", "INSERT"),
-    ("draft_change", "INSERT"),
     ("lock_grant", "INSERT"),
     ("comment", "INSERT"),
     ("comment", "UPDATE"),

@@ -62,7 +62,6 @@ class WriteLane:
 
     def __init__(self, database: Database, clock: Clock, on_commit: Callable[[list[Committed]], None]) -> None:
         self._writer = database.writer
-        self._history = database
         self._clock = clock
         self._on_commit = on_commit
         self._waiting: deque[_Job[Any]] = deque()
@@ -158,7 +157,7 @@ class WriteLane:
         outcomes: list[_Outcome | None] = []
         for job in jobs:
             try:
-                unit = UnitOfWork(shelf.view(job.needs), self._clock.now_us(), self._history.epoch)
+                unit = UnitOfWork(shelf.view(job.needs), self._clock.now_us(), connection.epoch)
                 result = job.decide(unit)
             except NotCoveredError:
                 outcomes.append(None)

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.faults.defects import batches, feed, guards, locks, log, mirror, presence, replicas, requests, sessions
+from tests.faults.defects import (
+    batches,
+    failover,
+    feed,
+    guards,
+    locks,
+    log,
+    mirror,
+    outages,
+    presence,
+    replicas,
+    requests,
+    sessions,
+)
 
 if TYPE_CHECKING:
     from tests.faults.defects.defect import Defect
 
-_NOUNS = (locks, sessions, log, batches, requests, guards, mirror, presence, feed, replicas)
+_NOUNS = (locks, sessions, log, batches, requests, guards, mirror, presence, feed, replicas, failover, outages)
 DEFECTS: Final[tuple[Defect, ...]] = tuple(defect for noun in _NOUNS for defect in noun.DEFECTS)

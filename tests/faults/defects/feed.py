@@ -16,7 +16,7 @@ DEFECTS: Final = (
         (
             Edit(
                 "managers/feed.py",
-                "        elif tail.last is not None and not tail.reading and entry.sequence == tail.last + 1:\n",
+                "        elif not tail.reading and entry.sequence == tail.last + 1:\n",
                 "        elif tail.last is not None:\n",
             ),
         ),
@@ -25,7 +25,7 @@ DEFECTS: Final = (
     Defect(
         "own-entries-while-reading-on",
         "An entry is told twice, or in front of those that are being read.",
-        (Edit("managers/feed.py", " and not tail.reading and entry.sequence == ", " and entry.sequence >= "),),
+        (Edit("managers/feed.py", "elif not tail.reading and entry.sequence == ", "elif entry.sequence >= "),),
         (f"{_MISSING}::test_what_a_server_commits_is_told_behind_what_others_committed_before",),
     ),
     Defect(

@@ -120,8 +120,8 @@ DEFECTS: Final = (
         (
             Edit(
                 "store/postgres/database.py",
-                'str(int(facts["epoch"]) + ("wal_timeline" in facts))',
-                'str(int(facts["epoch"]))',
+                "str(max(known + 1, self._epoch + 1, self.clock.now_us()))",
+                "str(known)",
             ),
         ),
         (f"{_MISSING}::test_another_timeline_of_the_database_is_another_epoch",),
@@ -149,8 +149,9 @@ DEFECTS: Final = (
             ),
             Edit(
                 "store/postgres/database.py",
-                "                driver.terminate()\n                raise\n            self._give_back(driver)",
-                "                self._give_back(driver)\n                raise\n            self._give_back(driver)",
+                "                driver.terminate()\n                raise\n            self._give_back(driver, epoch)",
+                "                self._give_back(driver, epoch)\n                raise\n"
+                "            self._give_back(driver, epoch)",
             ),
         ),
         ("tests/store/postgres/test_database.py::test_a_cancelled_caller_poisons_no_connection",),

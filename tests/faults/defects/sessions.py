@@ -15,8 +15,8 @@ DEFECTS: Final = (
         (
             Edit(
                 "managers/sessions.py",
-                "current.state is SessionState.CLOSED or current.stream_epoch != session.stream_epoch:",
-                "current.state is SessionState.CLOSED:",
+                " or current.stream_epoch != session.stream_epoch:\n                return False\n            close(",
+                ":\n                return False\n            close(",
             ),
         ),
         (
@@ -30,8 +30,8 @@ DEFECTS: Final = (
         (
             Edit(
                 "managers/sessions.py",
-                "                or current.stream_epoch != session.stream_epoch\n",
-                "",
+                " or current.stream_epoch != session.stream_epoch:\n                return False\n            if ",
+                ":\n                return False\n            if ",
             ),
         ),
         (f"{_MISSING}::test_a_late_teardown_here_leaves_a_session_alone_that_went_on_there",),

@@ -163,6 +163,9 @@ ATTACKS: Final[dict[str, list[str]]] = ON_APPEND_ONLY | {
     "head_keeps": [
         # A frozen project without a head is none to the other guards; neither is one with another's head.
         "UPDATE head SET log = 'hidden' WHERE state = 'FROZEN'",
+        # One that goes back lets something be added to what was saved, or told, long ago.
+        "UPDATE head SET head_version = head_version - 1 WHERE log = 'open'",
+        "UPDATE head SET last_sequence = last_sequence - 1 WHERE log = 'open'",
     ],
     "head_stays_frozen": [
         "UPDATE head SET state = 'ACTIVE' WHERE state = 'FROZEN'",
@@ -234,7 +237,7 @@ ATTACKS: Final[dict[str, list[str]]] = ON_APPEND_ONLY | {
     "draft_not_frozen_insert": [
         copy_of("draft", "project_id = 'released'", version_number="2", draft_id="'x'", parent_version="1"),
     ],
-    "draft_change_not_frozen_insert": [
+    "draft_change_under_lock": [
         # The released version itself gets one more field, under a lock that was made for it.
         copy_of(
             "field",

@@ -196,6 +196,14 @@ async def test_a_change_cannot_follow_its_release(server: Connection) -> None:
     assert (await refused(server, change({"session_id": "NULL", "lock_id": "''"}))).sqlstate == REFUSED
 
 
+async def test_nothing_is_added_to_a_version_of_before(bare: Connection) -> None:
+    """Not even under a lock that is held, by a field that says it changed then."""
+    await bare.execute("UPDATE field SET last_changed_version = 3 WHERE name = 'topology'")
+    assert (await refused(bare, change({"version_number": "3"}))).sqlstate == REFUSED
+    await disabled(bare, "draft_change_under_lock")
+    assert rows(await bare.execute(change({"version_number": "3"}))) == 1
+
+
 async def test_a_change_is_written_once(server: Connection) -> None:
     """The honest change passes; the same row again does not."""
     await server.execute(SAVING)

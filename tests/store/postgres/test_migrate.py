@@ -144,3 +144,45 @@ async def test_no_server_is_an_error_in_words(postgres: PostgresServer, tmp_path
         await migrate(postgres.owner_url("nowhere"), server_role="x")
     with pytest.raises(StoreError, match="cannot be migrated"):
         await migrate("nonsense://x", server_role="x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TRIGGER draft_no_delete ON draft",
+        "ALTER TABLE draft DISABLE TRIGGER draft_no_delete",
+        "CREATE OR REPLACE TRIGGER draft_no_delete BEFORE DELETE ON draft FOR EACH ROW WHEN (false) "
+        "EXECUTE FUNCTION guard_refuse('draft is append-only')",
+    ],
+)
+async def test_a_guard_that_is_missing_or_altered_is_an_error(
+    postgres: PostgresServer, empty: str, change: str
+) -> None:
+    """There is nothing to migrate, and yet it did not succeed: no server would start."""
+    url = postgres.owner_url(empty)
+    await migrate(url, server_role=postgres.server)
+    await execute(url, change, f"REVOKE SELECT ON draft FROM {postgres.server}")
+    with pytest.raises(StoreError, match="the guards draft_no_delete of the database are missing or altered"):
+        await migrate(url, server_role=postgres.server)
+    granted = f"SELECT has_table_privilege('{postgres.server}', 'draft', 'SELECT')"
+    assert await read(url, granted) == [False]
+
+
+async def test_a_table_in_use_is_said_to_be(
+    postgres: PostgresServer, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has changed; the same may succeed later, and does."""
+    url = postgres.owner_url(empty)
+    await migrate(url, server_role=postgres.server)
+    monkeypatch.setattr("foundry.store.postgres.migrate._WAIT_FOR_TABLES", "SET LOCAL lock_timeout TO '50ms'")
+    connection = await asyncpg.connect(url)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE alembic_version")
+        with pytest.raises(StoreError) as refused:
+            await migrate(url, server_role=postgres.server)
+    await connection.close()
+    assert str(refused.value) == (
+        "the database cannot be migrated: others need the same tables for longer than is waited for them; "
+        "nothing has changed, run it again"
+    )
+    assert await migrate(url, server_role=postgres.server) == (HEAD, HEAD)

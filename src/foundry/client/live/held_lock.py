@@ -63,6 +63,11 @@ class HeldLock:
         return self.acquired.lock.fencing_token
 
     @property
+    def _grant(self) -> tuple[int, int]:
+        """Names the newest grant: another history of the log may give a token a second time."""
+        return self.acquired.position.epoch, self.fencing_token
+
+    @property
     def token(self) -> lock_pb2.LockToken:
         """What a save shows."""
         return lock_pb2.LockToken(field=self.field, fencing_token=self.fencing_token)
@@ -92,11 +97,11 @@ class HeldLock:
             DeadlineExceeded: No answer in time.
         """
         while True:
-            token = self.fencing_token
+            grant = self._grant
             try:
                 return await self._session.save(
                     {self.field: content},
-                    base_version=self.base_version,
+                    base_version=None,
                     locks=(self,),
                     keep_locks=keep,
                     message=message,
@@ -105,7 +110,7 @@ class HeldLock:
                 )
             except LockLost:
                 # The stream broke under the save, it did not happen, and the lock was got back: then save under that.
-                if not self.held or self.fencing_token == token:
+                if not self.held or self._grant == grant:
                     raise
 
     async def touch(self, *, timeout: float = TIMEOUT_S) -> lock_pb2.Lock:

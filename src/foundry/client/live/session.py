@@ -253,7 +253,7 @@ class Session(RunCommands):
         self,
         changes: Changes,
         *,
-        base_version: int,
+        base_version: int | None,
         locks: Iterable[HeldLock] = (),
         keep_locks: bool = False,
         message: str = "",
@@ -266,7 +266,8 @@ class Session(RunCommands):
 
         Args:
             changes: 1 to 64 changes, each field once; see ``DraftClient.save``.
-            base_version: The version the changes were made on, 0 for an empty project.
+            base_version: The version the changes were made on, 0 for an empty project; None for the newest that the
+                locks are based on when it is sent: another history of the log numbers versions anew.
             locks: The lock of each changed field.
             keep_locks: Keep the locks.
             message: What the version is about, at most 4 KiB.
@@ -285,7 +286,7 @@ class Session(RunCommands):
         held = tuple(locks)
         request = draft_pb2.CreateDraftRequest(
             changes=field_changes(changes),
-            base_version=base_version,
+            base_version=base_version or 0,
             keep_locks=keep_locks,
             message=message,
             reason=reason,
@@ -294,6 +295,8 @@ class Session(RunCommands):
         )
 
         def command() -> ProjectSessionRequest:
+            if base_version is None:
+                request.base_version = max((lock.base_version for lock in held), default=0)
             request.locks.extend(lock.token for lock in held)
             return ProjectSessionRequest(create_draft=request)
 

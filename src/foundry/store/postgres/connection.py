@@ -49,6 +49,8 @@ BUSY: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
 )
+#: Of two requests with one id that were decided at the same time, in two projects, one finds the other's answer here.
+_REQUESTS: Final = "pk_request_record"
 _AWAY_TEXT: Final = "the database cannot be reached"
 _STATEMENTS_CACHED: Final = 256
 
@@ -87,8 +89,9 @@ async def connect(url: str, limits: Postgres) -> Driver:
 class PostgresConnection:
     """A ``Connection`` and a ``Reader`` on a driver connection that is this task's for now."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, epoch: int = 0) -> None:
         self._driver = driver
+        self.epoch = epoch
 
     async def row(self, statement: Statement, parameters: Mapping[str, Any]) -> Row | None:
         """See ``Reader.row``."""
@@ -132,13 +135,14 @@ class PostgresWriter:
     """Runs transactions on a connection of its own, made anew when it is lost.
 
     Args:
-        make: Gives a connection that was checked.
+        make: Gives a connection that was checked, and the epoch that it leads to.
     """
 
-    def __init__(self, make: Callable[[], Awaitable[Driver]], limits: Postgres) -> None:
+    def __init__(self, make: Callable[[], Awaitable[tuple[Driver, int]]], limits: Postgres) -> None:
         self._make = make
         self._limits = limits
         self._driver: Driver | None = None
+        self._epoch = 0
         self._stale = False
 
     def renew(self) -> None:
@@ -151,12 +155,17 @@ class PostgresWriter:
             async with asyncio.timeout(self._limits.transaction_limit_s):
                 driver = await self._connected()
                 await driver.execute("BEGIN")
-                result = await work(PostgresConnection(driver))
+                result = await work(PostgresConnection(driver, self._epoch))
                 await _commit(driver)
                 return result
         except BUSY as error:
             await self._roll_back()
             raise StoreBusyError("others write to this project; try again") from error
+        except asyncpg.UniqueViolationError as error:
+            await self._roll_back()
+            if error.constraint_name != _REQUESTS:
+                raise
+            raise StoreBusyError("this request is under way elsewhere; try again") from error
         except (*AWAY, Unavailable) as error:
             if isinstance(error, ValueError):  # what was asked was wrong, and not the database
                 await self._roll_back()
@@ -172,7 +181,7 @@ class PostgresWriter:
         if self._stale:
             self._drop()
         if self._driver is None or self._driver.is_closed():
-            self._driver = await self._make()
+            self._driver, self._epoch = await self._make()
         self._stale = False
         return self._driver
 

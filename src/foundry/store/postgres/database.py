@@ -13,7 +13,15 @@ from foundry.domain.errors import Unavailable
 from foundry.store import instance
 from foundry.store.errors import StoreError
 from foundry.store.postgres.clock import DatabaseClock
-from foundry.store.postgres.connection import AWAY, Driver, PostgresConnection, PostgresWriter, connect, to_the_end
+from foundry.store.postgres.connection import (
+    AWAY,
+    BUSY,
+    Driver,
+    PostgresConnection,
+    PostgresWriter,
+    connect,
+    to_the_end,
+)
 from foundry.store.postgres.guards import missing_postgres_guards
 from foundry.store.postgres.roles import excess_rights
 from foundry.store.postgres.schema import check_schema
@@ -33,7 +41,7 @@ _log = structlog.get_logger(__name__)
 
 #: Of servers that start together one makes the facts of the installation; the number is ours.
 _START_LOCK = 0x666F756E647279 + 1
-_TIMELINE = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+_WAL = "SELECT left(pg_walfile_name(lsn), 8), (lsn - '0/0')::bigint FROM pg_current_wal_lsn() AS at (lsn)"
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _FACTS = "SELECT name, value FROM instance WHERE name IN ('epoch', 'wal_timeline') ORDER BY name FOR UPDATE"
 _SET_FACT = "INSERT INTO instance (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
@@ -60,6 +68,7 @@ class PostgresDatabase:
         self._idle: list[Driver] = []
         self._slots = asyncio.Semaphore(limits.pool_max)
         self._epoch = 1
+        self._wal_end = 0
         self._closed = False
         self.instance_id = ""
         self.page_token_key = b""
@@ -75,7 +84,7 @@ class PostgresDatabase:
         database = cls(url, limits, local)
         try:
             await database._begin()
-        except (*AWAY, Unavailable, ValueError) as error:
+        except (*AWAY, *BUSY, Unavailable, ValueError) as error:
             await database.close()
             cause = error.__cause__ or error
             text = "" if isinstance(cause, ValueError) else f": {cause}"  # which may quote the URL with its password
@@ -121,44 +130,57 @@ class PostgresDatabase:
         """See ``SharedDatabase.look``."""
         await self._read(self._check_history)
 
-    async def _checked(self) -> Driver:
-        """A connection for the lane: to a server whose history of the log is the one that is known here."""
+    async def _checked(self) -> tuple[Driver, int]:
+        """A connection for the lane, and which history of the log it leads to."""
         driver = await connect(self._url, self._limits)
         try:
-            await self._check_history(driver)
+            return driver, await self._check_history(driver)
         except BaseException:
             driver.terminate()
             raise
-        return driver
 
-    async def _learn(self, driver: Driver) -> str:
+    async def _learn(self, driver: Driver) -> None:
         before_s = self._local.monotonic_s()
         now_us = await driver.fetchval(_NOW)
         self.clock.observed(now_us, before_s, self._local.monotonic_s())
-        return str(await driver.fetchval(_TIMELINE))
 
-    async def _check_history(self, driver: Driver) -> None:
-        """Raise the epoch if the server's timeline is another than the store says: it was promoted, or restored.
+    async def _check_history(self, driver: Driver) -> int:
+        """The epoch that a connection leads to. It is raised if the server was promoted or restored.
 
-        The first server that sees it raises it, under a row lock; the others find it raised.
+        Then its timeline is another than the store says, or it has less than it had before. The first of us that sees
+        it raises the epoch, under a row lock; the others find it raised. It becomes the time, so that no two histories
+        have the same, not even those of two standbys that never heard of each other.
+
+        Raises:
+            Unavailable: It leads to an older history than is known here; the connection is ended.
         """
-        timeline = await self._learn(driver)
+        await self._learn(driver)
+        had, before = self._wal_end, self._epoch
+        [(timeline, wal_end)] = await driver.fetch(_WAL)
+        lost = wal_end < had
         facts = dict(await driver.fetch(_FACTS.removesuffix(" FOR UPDATE")))
-        if facts.get("wal_timeline") != timeline:
+        if facts.get("wal_timeline") != timeline or (lost and int(facts["epoch"]) == before):
             async with driver.transaction():
                 facts = dict(await driver.fetch(_FACTS))
-                if facts.get("wal_timeline") != timeline:
-                    # A store without a timeline has just been made.
-                    facts["epoch"] = str(int(facts["epoch"]) + ("wal_timeline" in facts))
+                known = int(facts["epoch"])
+                if "wal_timeline" not in facts:  # a store that has just been made
+                    await driver.execute(_SET_FACT, "wal_timeline", timeline)
+                elif facts["wal_timeline"] != timeline or (lost and known == before):
+                    facts["epoch"] = str(max(known + 1, self._epoch + 1, self.clock.now_us()))
                     await driver.executemany(_SET_FACT, [("wal_timeline", timeline), ("epoch", facts["epoch"])])
         epoch = int(facts["epoch"])
-        if epoch != self._epoch:
+        if epoch < self._epoch:
+            driver.terminate()
+            raise Unavailable("the connection leads to a database that was replaced")
+        self._wal_end = max(self._wal_end, wal_end) if epoch == self._epoch else wal_end
+        if epoch > self._epoch:
             _log.warning("database_failed_over", epoch=epoch, timeline=timeline)
             self._epoch = epoch
             # Other connections may lead to the server that was replaced.
             self.writer.renew()
             while self._idle:
                 self._idle.pop().terminate()
+        return epoch
 
     # --- reads ---
 
@@ -189,19 +211,16 @@ class PostgresDatabase:
     async def _pooled(self) -> AsyncIterator[Driver]:
         """A connection of the pool; one that failed is not taken back."""
         async with self._slots:
-            driver = await self._take()
+            driver, epoch = await self._take(), self._epoch
             try:
                 yield driver
             except (asyncpg.PostgresError, Unavailable):
-                if driver.is_closed() or driver.is_in_transaction():
-                    driver.terminate()
-                else:
-                    self._give_back(driver)
+                self._give_back(driver, epoch)
                 raise
             except BaseException:
                 driver.terminate()
                 raise
-            self._give_back(driver)
+            self._give_back(driver, epoch)
 
     async def _take(self) -> Driver:
         if self._closed:
@@ -212,8 +231,9 @@ class PostgresDatabase:
                 return driver
         return await connect(self._url, self._limits)
 
-    def _give_back(self, driver: Driver) -> None:
-        if self._closed:
+    def _give_back(self, driver: Driver, epoch: int) -> None:
+        """Keep a connection for the next, unless it is spoilt or may lead to a server that was replaced meanwhile."""
+        if self._closed or epoch != self._epoch or driver.is_closed() or driver.is_in_transaction():
             driver.terminate()
         else:
             self._idle.append(driver)
@@ -223,37 +243,37 @@ class PostgresDatabase:
         """See ``Database.snapshot``."""
         beginning = asyncio.ensure_future(self._begin_snapshot())
         try:
-            held = await to_the_end(_result(beginning))
+            held, epoch = await to_the_end(_result(beginning))
         except asyncio.CancelledError:
             beginning.add_done_callback(self._end_unwanted)
             raise
         try:
             yield _Snapshot(held)
         finally:
-            await to_the_end(self._end_snapshot(held))
+            await to_the_end(self._end_snapshot(held, epoch))
 
-    def _end_unwanted(self, beginning: asyncio.Future[Driver]) -> None:
+    def _end_unwanted(self, beginning: asyncio.Future[tuple[Driver, int]]) -> None:
         if not beginning.cancelled() and not beginning.exception():
-            beginning.result().terminate()
+            beginning.result()[0].terminate()
             self._slots.release()
 
-    async def _begin_snapshot(self) -> Driver:
+    async def _begin_snapshot(self) -> tuple[Driver, int]:
         await self._slots.acquire()
         driver = None
         try:
-            driver = await self._take()
+            driver, epoch = await self._take(), self._epoch
             await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         except BaseException:
             self._slots.release()
             if driver:
                 driver.terminate()
             raise
-        return driver
+        return driver, epoch
 
-    async def _end_snapshot(self, driver: Driver) -> None:
+    async def _end_snapshot(self, driver: Driver, epoch: int) -> None:
         try:
             await driver.execute("COMMIT")
-            self._give_back(driver)
+            self._give_back(driver, epoch)
         except Exception:  # noqa: BLE001 - nothing was written
             driver.terminate()
         finally:
@@ -276,7 +296,7 @@ class PostgresDatabase:
             self._slots.release()
 
 
-async def _result(future: asyncio.Future[Driver]) -> Driver:
+async def _result(future: asyncio.Future[T]) -> T:
     return await future
 
 

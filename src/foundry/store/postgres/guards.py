@@ -167,8 +167,10 @@ POSTGRES_FUNCTIONS: dict[str, str] = dict(
             _refusing(
                 "held boolean",
                 "SELECT session_id = NEW.session_id AND holder_subject = NEW.subject AND fence = NEW.fence\n"
-                "    AND lock_id = NEW.lock_id AND last_changed_version = NEW.version_number INTO held\n"
-                "    FROM {schema}.field WHERE project_id = NEW.project_id AND name = NEW.field",
+                "    AND lock_id = NEW.lock_id AND last_changed_version = NEW.version_number\n"
+                # What a version changed is written before the head shows the version, and nothing is added to it later.
+                "    AND NEW.version_number > (SELECT head_version FROM {schema}.head WHERE log = NEW.project_id)\n"
+                "    INTO held FROM {schema}.field WHERE project_id = NEW.project_id AND name = NEW.field",
                 "held IS NOT TRUE",
                 "draft_change is not made under its lock",
             ),
@@ -209,7 +211,7 @@ POSTGRES_GUARDS: dict[str, Guard] = dict(
             "UPDATE",
             "head",
             "guard_refuse('this of head never changes')",
-            "new.log IS DISTINCT FROM old.log",
+            _any(*_changed("log"), "new.head_version < old.head_version", "new.last_sequence < old.last_sequence"),
         ),
         _trigger(
             "head_stays_frozen",

@@ -31,7 +31,12 @@ class SqliteConnection:
     Args:
         path: The database file; it must exist when ``read_only``.
         read_only: Open the file for reading only; a write fails in the driver.
+
+    Attributes:
+        epoch: See ``Connection``; 1 until the store says otherwise.
     """
+
+    epoch = 1
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         mode = "ro" if read_only else "rwc"

@@ -54,7 +54,9 @@ SQLITE_GUARDS: dict[str, str] = {
     **{f"{table}_not_frozen_{verb.lower()}": _refuse_frozen(table, verb) for table, verb in FROZEN},
     "head_no_delete": _refuse("head", "DELETE"),
     "head_no_replace": _refuse_replace("head", "log"),
-    "head_keeps": _refuse_change("head", "log"),
+    "head_keeps": _refuse_change(
+        "head", "log", when="NEW.head_version < OLD.head_version OR NEW.last_sequence < OLD.last_sequence"
+    ),
     "head_stays_frozen": (
         "CREATE TRIGGER head_stays_frozen BEFORE UPDATE ON head WHEN OLD.state = 'FROZEN' "
         "AND (NEW.state, NEW.head_version, NEW.current_draft_id) IS NOT "
@@ -118,6 +120,8 @@ SQLITE_GUARDS: dict[str, str] = {
         "WHEN NOT EXISTS (SELECT 1 FROM field WHERE project_id = NEW.project_id AND name = NEW.field "
         "AND session_id = NEW.session_id AND holder_subject = NEW.subject AND fence = NEW.fence "
         "AND lock_id = NEW.lock_id AND last_changed_version = NEW.version_number) "
+        # What a version changed is written before the head shows the version, and nothing is added to it later.
+        "OR NEW.version_number <= (SELECT head_version FROM head WHERE log = NEW.project_id) "
         "BEGIN SELECT RAISE(ABORT, 'draft_change is not made under its lock'); END"
     ),
     "content_no_replace": (

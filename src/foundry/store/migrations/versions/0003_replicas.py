@@ -52,6 +52,11 @@ def upgrade() -> None:
     op.execute("INSERT INTO instance (name, value) VALUES ('schema_serves_from', '0003')")
     if op.get_context().dialect.name == "postgresql":
         _guard()
+    else:
+        op.execute("DROP TRIGGER draft_change_not_frozen_insert")  # a stricter one does what it did
+        for sql in _SQLITE_GUARDS:
+            op.execute(f"DROP TRIGGER {sql.split()[2]}")
+            op.execute(sql)
 
 
 def _guard() -> None:
@@ -64,6 +69,12 @@ def _guard() -> None:
         connection.exec_driver_sql(sql.replace("{schema}", schema))
         connection.exec_driver_sql(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}".replace("{schema}", schema))
 
+
+#: Those that are stricter now on SQLite, which has had them all since the revisions before.
+_SQLITE_GUARDS = (
+    "CREATE TRIGGER head_keeps BEFORE UPDATE ON head WHEN (NEW.log) IS NOT (OLD.log) OR NEW.head_version < OLD.head_version OR NEW.last_sequence < OLD.last_sequence BEGIN SELECT RAISE(ABORT, 'this of head never changes'); END",
+    "CREATE TRIGGER draft_change_under_lock BEFORE INSERT ON draft_change WHEN NOT EXISTS (SELECT 1 FROM field WHERE project_id = NEW.project_id AND name = NEW.field AND session_id = NEW.session_id AND holder_subject = NEW.subject AND fence = NEW.fence AND lock_id = NEW.lock_id AND last_changed_version = NEW.version_number) OR NEW.version_number <= (SELECT head_version FROM head WHERE log = NEW.project_id) BEGIN SELECT RAISE(ABORT, 'draft_change is not made under its lock'); END",
+)
 
 #: Those of Postgres, as they were when this revision was made; a later change of a guard is a later revision.
 _FUNCTIONS = (
@@ -137,8 +148,9 @@ DECLARE
   held boolean;
 BEGIN
   SELECT session_id = NEW.session_id AND holder_subject = NEW.subject AND fence = NEW.fence
-    AND lock_id = NEW.lock_id AND last_changed_version = NEW.version_number INTO held
-    FROM {schema}.field WHERE project_id = NEW.project_id AND name = NEW.field;
+    AND lock_id = NEW.lock_id AND last_changed_version = NEW.version_number
+    AND NEW.version_number > (SELECT head_version FROM {schema}.head WHERE log = NEW.project_id)
+    INTO held FROM {schema}.field WHERE project_id = NEW.project_id AND name = NEW.field;
   IF held IS NOT TRUE THEN
     RAISE EXCEPTION USING ERRCODE = 'FD001', MESSAGE = 'draft_change is not made under its lock';
   END IF;
@@ -226,7 +238,6 @@ _TRIGGERS = (
     "CREATE TRIGGER run_log_chunk_no_truncate BEFORE TRUNCATE ON {schema}.run_log_chunk FOR EACH STATEMENT EXECUTE FUNCTION {schema}.guard_refuse('run_log_chunk is never emptied')",
     "CREATE TRIGGER session_no_truncate BEFORE TRUNCATE ON {schema}.session FOR EACH STATEMENT EXECUTE FUNCTION {schema}.guard_refuse('session is never emptied')",
     "CREATE TRIGGER draft_not_frozen_insert BEFORE INSERT ON {schema}.draft FOR EACH ROW EXECUTE FUNCTION {schema}.guard_not_frozen()",
-    "CREATE TRIGGER draft_change_not_frozen_insert BEFORE INSERT ON {schema}.draft_change FOR EACH ROW EXECUTE FUNCTION {schema}.guard_not_frozen()",
     "CREATE TRIGGER lock_grant_not_frozen_insert BEFORE INSERT ON {schema}.lock_grant FOR EACH ROW EXECUTE FUNCTION {schema}.guard_not_frozen()",
     "CREATE TRIGGER comment_not_frozen_insert BEFORE INSERT ON {schema}.comment FOR EACH ROW EXECUTE FUNCTION {schema}.guard_not_frozen()",
     "CREATE TRIGGER comment_not_frozen_update BEFORE UPDATE ON {schema}.comment FOR EACH ROW EXECUTE FUNCTION {schema}.guard_not_frozen()",
@@ -236,7 +247,7 @@ _TRIGGERS = (
     "CREATE TRIGGER log_entry_contiguous BEFORE INSERT ON {schema}.log_entry FOR EACH ROW EXECUTE FUNCTION {schema}.guard_log_entry_contiguous()",
     "CREATE TRIGGER draft_contiguous BEFORE INSERT ON {schema}.draft FOR EACH ROW EXECUTE FUNCTION {schema}.guard_draft_contiguous()",
     "CREATE TRIGGER draft_change_under_lock BEFORE INSERT ON {schema}.draft_change FOR EACH ROW EXECUTE FUNCTION {schema}.guard_draft_change_under_lock()",
-    "CREATE TRIGGER head_keeps BEFORE UPDATE ON {schema}.head FOR EACH ROW WHEN ((new.log IS DISTINCT FROM old.log)) EXECUTE FUNCTION {schema}.guard_refuse('this of head never changes')",
+    "CREATE TRIGGER head_keeps BEFORE UPDATE ON {schema}.head FOR EACH ROW WHEN (((new.log IS DISTINCT FROM old.log) OR (new.head_version < old.head_version) OR (new.last_sequence < old.last_sequence))) EXECUTE FUNCTION {schema}.guard_refuse('this of head never changes')",
     "CREATE TRIGGER head_stays_frozen BEFORE UPDATE ON {schema}.head FOR EACH ROW WHEN (((old.state = 'FROZEN'::text) AND ((new.state IS DISTINCT FROM old.state) OR (new.head_version IS DISTINCT FROM old.head_version) OR (new.current_draft_id IS DISTINCT FROM old.current_draft_id)))) EXECUTE FUNCTION {schema}.guard_refuse('the project is frozen')",
     "CREATE TRIGGER field_fence_rises BEFORE UPDATE ON {schema}.field FOR EACH ROW WHEN (((new.project_id IS DISTINCT FROM old.project_id) OR (new.name IS DISTINCT FROM old.name) OR (new.fence < old.fence) OR (new.fence > (old.fence + 1)) OR ((new.fence > old.fence) AND ((old.session_id IS NOT NULL) OR (new.session_id IS NULL))) OR ((new.fence = old.fence) AND (new.session_id IS NOT NULL) AND ((new.session_id IS DISTINCT FROM old.session_id) OR (new.lock_id IS DISTINCT FROM old.lock_id) OR (new.holder_subject IS DISTINCT FROM old.holder_subject))))) EXECUTE FUNCTION {schema}.guard_refuse('a field changes hands only by a new grant of a free field')",
     "CREATE TRIGGER replica_stays_fenced BEFORE UPDATE ON {schema}.replica FOR EACH ROW WHEN (((old.state = 'FENCED'::text) OR ((old.state = 'LEFT'::text) AND (new.state = 'LIVE'::text)) OR (new.renew_count < old.renew_count) OR (new.replica_id IS DISTINCT FROM old.replica_id))) EXECUTE FUNCTION {schema}.guard_refuse('a server that has left or was given up does not come back')",

@@ -1,0 +1,105 @@
+"""Another history of the log: what was opened, held and streamed in the one before is void, on every server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from foundry.domain.entry import Event
+from foundry.domain.errors import GoingAway, SessionClosed
+from foundry.domain.session import SessionState
+from foundry.managers.sessions import OpenSession
+from tests.managers.servers import servers
+from tests.managers.workspace import ALICE, BOB, Workspace
+from tests.servers.postgres import PostgresServer, execute
+
+TAB = "tab of a person"
+_ELSEWHERE = "UPDATE instance SET value = 'FFFFFFFF' WHERE name = 'wal_timeline'"
+
+
+@pytest.fixture
+async def pair(url: str, tmp_path: Path) -> AsyncIterator[list[Workspace]]:
+    async with servers(tmp_path, url, 2) as made:
+        yield made
+
+
+async def another_history(postgres: PostgresServer, url: str, *those: Workspace) -> None:
+    """Another Postgres has taken over, as far as servers can tell; these have seen it."""
+    await execute(postgres.owner_url(url.rpartition("/")[2]), _ELSEWHERE)
+    for one in those:
+        await one.database.look()  # type: ignore[attr-defined]  # it is a shared one here
+        assert one.database.epoch > 1
+
+
+async def test_a_session_of_another_history_is_not_resumed(
+    pair: list[Workspace], postgres: PostgresServer, url: str
+) -> None:
+    """Its client gets a new one in its place, and the one of before is closed."""
+    one, _ = pair
+    project_id = await one.project()
+    before = await one.sessions.open(ALICE, OpenSession(project_id, tab_id=TAB))
+    await another_history(postgres, url, one)
+    coming_back = OpenSession(project_id, TAB, before.session.session_id, before.secret)
+    after = await one.sessions.open(ALICE, coming_back)
+    assert not after.resumed
+    assert after.session.session_id != before.session.session_id
+    assert (before.session.epoch, after.session.epoch) == (1, one.database.epoch)
+    assert (await one.sessions.current(before.session)).state is SessionState.CLOSED
+
+
+async def test_a_session_of_another_history_neither_locks_nor_saves(
+    pair: list[Workspace], postgres: PostgresServer, url: str
+) -> None:
+    """Though it is not closed yet: what it was granted may have been lost, and its number given to somebody else."""
+    one, _ = pair
+    project_id = await one.project()
+    session = await one.session(project_id)
+    lock = await one.lock(session, "notes")
+    await another_history(postgres, url, one)
+    with pytest.raises(SessionClosed):
+        await one.lock(session, "topology")
+    with pytest.raises(SessionClosed):
+        await one.save(lock, "late", 0)
+
+
+async def test_every_session_of_another_history_is_closed_once(
+    pair: list[Workspace], postgres: PostgresServer, url: str
+) -> None:
+    """Whatever state they are in, whoever served them, though both servers look at once; and those of now go on."""
+    one, two = pair
+    project_id = await one.project(ALICE, BOB)
+    old = [await one.session(project_id), await two.session(project_id, BOB, grace_ms=30_000)]
+    await one.lock(old[0], "notes")
+    assert await two.sessions.detach(old[1])
+    await another_history(postgres, url, one, two)
+    new = await one.session(project_id)
+    assert one.replicas
+    assert two.replicas
+    await asyncio.gather(one.replicas._reap(), two.replicas._reap())
+    ends = [entry.new for entry in await one.log(project_id)]
+    closed = [new.data for new in ends if new.event is Event.SESSION_CLOSED]
+    assert sorted(str(data["session_id"]) for data in closed) == sorted(session.session_id for session in old)
+    assert {data["close_reason"] for data in closed} == {"SESSION_CLOSE_REASON_DB_FAILOVER"}
+    [released] = [new.data for new in ends if new.event is Event.LOCK_RELEASED]
+    assert released["release_reason"] == "LOCK_RELEASE_REASON_DB_FAILOVER"
+    assert (await two.sessions.current(new)).state is SessionState.ATTACHED
+
+
+async def test_streams_of_another_history_end_with_the_next_renewal(
+    pair: list[Workspace], postgres: PostgresServer, url: str
+) -> None:
+    """With a time to come back, before anybody has closed their sessions; those that begin then go on."""
+    one, _ = pair
+    project_id = await one.project(ALICE, BOB)
+    before = await one.stream(project_id)
+    await another_history(postgres, url)
+    assert one.replicas
+    await one.replicas._renew()
+    assert before.ended.is_set()
+    assert isinstance(before.ending, GoingAway)
+    after = await one.stream(project_id, BOB)
+    await one.replicas._renew()
+    assert not after.ended.is_set()

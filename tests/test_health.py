@@ -1,0 +1,81 @@
+"""What a server says of its health: while its database is away, when that is back, and when it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from coreason.foundry.v1 import project_pb2, project_pb2_grpc
+from tests.faults.cluster import behind
+from tests.faults.proxy import Proxy
+from tests.session.tab import refusal
+from tests.support import PATIENCE_S, RunningServer, project_with, running_server, soon
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.fixture
+async def terminated() -> AsyncIterator[asyncio.Event]:
+    """Set when this process is told to end."""
+    event, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, event.set)
+    yield event
+    loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def says(server: RunningServer, status: int) -> None:
+    """Wait until a server says this of itself."""
+    async with server.channel() as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
+        async for answer in watching:
+            if answer.status == status:
+                watching.cancel()
+                return
+    raise AssertionError("the health of a server is watched to the end of the call")
+
+
+async def test_while_its_database_is_away_a_server_says_so_and_lives(
+    url: str, tmp_path: Path, terminated: asyncio.Event
+) -> None:
+    """NOT_SERVING, and who asks all the same is told when to ask again; it serves as soon as the database does."""
+    quick: dict[str, Any] = {"liveness": {"replica_renewal_s": 0.2}, "postgres": {"connect_limit_s": 1.0}}
+    async with (
+        Proxy(url.rpartition("@")[2].partition("/")[0]) as proxy,
+        running_server(tmp_path / "data", database_url=behind(url, proxy.address), **quick) as server,
+    ):
+        await says(server, SERVING)
+        async with server.connect("alice") as alice, alice.session(await project_with(alice)) as session:
+            lock = await session.acquire("notes")
+            proxy.refuse()
+            proxy.cut()
+            await says(server, NOT_SERVING)
+            async with server.channel() as channel:
+                stub: Any = project_pb2_grpc.ProjectServiceStub(channel)
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await stub.ListProjects(project_pb2.ListProjectsRequest(), metadata=server.metadata("alice"))
+            told = rpc_status.from_call(refused.value)  # type: ignore[arg-type]  # it has what is asked of it
+            assert told
+            assert (refusal(told).code, refusal(told).reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+            assert refusal(told).retry_after_s
+            proxy.heal()
+            await says(server, SERVING)
+            assert (await soon(lock.save("still mine"))).draft.version_number == 1
+        assert not terminated.is_set()
+
+
+async def test_a_server_that_leaves_says_so(tmp_path: Path) -> None:
+    """Whoever passes calls on to it hears it while it still answers those that run."""
+    async with running_server(tmp_path / "data", liveness={"stop_grace_s": 5.0}) as server:
+        await says(server, SERVING)
+        leaving = asyncio.create_task(says(server, NOT_SERVING))
+        await says(server, SERVING)  # which is told later than the other one began to listen
+    await soon(leaving)

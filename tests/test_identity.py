@@ -271,6 +271,20 @@ def test_the_development_key_is_its_owners(tmp_path: Path) -> None:
     assert (key.stat().st_mode & 0o777, directory.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
+def test_servers_that_start_at_once_have_one_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever gets in while another makes one: tokens of one are good at both."""
+    generate, others = Ed25519PrivateKey.generate, []
+
+    def slowly() -> Ed25519PrivateKey:
+        monkeypatch.setattr(Ed25519PrivateKey, "generate", generate)
+        others.append(make_dev_key(tmp_path))
+        return generate()
+
+    monkeypatch.setattr(Ed25519PrivateKey, "generate", slowly)
+    assert [make_dev_key(tmp_path).public_bytes_raw()] == [other.public_bytes_raw() for other in others]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660])
 def test_a_development_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     """By the server and by `foundry token`, with what to do about it."""

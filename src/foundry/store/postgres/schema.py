@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 REVISION: Final = "0003"
 
 _CURRENT = "SELECT to_regclass('alembic_version') IS NOT NULL"
-_MIGRATE = "run `foundry migrate --database-url OWNER_URL --server-role ROLE`"
+_MIGRATE = "run `foundry migrate --server-role ROLE` with the owner's URL"
 
 
 async def check_schema(connection: asyncpg.Connection[Any]) -> tuple[str, bool]:

@@ -147,6 +147,12 @@ async def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
                     assert await create_project(channel, running.data_dir)
 
 
+async def test_a_local_socket_that_cannot_be_is_named(tmp_path: Path) -> None:
+    """It, and not the port beside it."""
+    said = await refusal(settings(tmp_path / "data", local_socket=tmp_path / "nowhere" / "x.sock"))
+    assert said.startswith(f"cannot listen on {tmp_path / 'nowhere' / 'x.sock'}, the local socket: ")
+
+
 async def test_a_data_directory_in_use_is_a_sentence(tmp_path: Path) -> None:
     """Two servers on one database would be two truths."""
     async with running_server(tmp_path):

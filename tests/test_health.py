@@ -20,6 +20,7 @@ from tests.session.tab import refusal
 from tests.support import PATIENCE_S, RunningServer, project_with, running_server, soon
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 @pytest.fixture
@@ -79,3 +80,30 @@ async def test_a_server_that_leaves_says_so(tmp_path: Path) -> None:
         leaving = asyncio.create_task(says(server, NOT_SERVING))
         await says(server, SERVING)  # which is told later than the other one began to listen
     await soon(leaving)
+
+
+@pytest.mark.parametrize("service", ["", "coreason.foundry.v1.DraftService", "of nobody"])
+async def test_a_server_that_leaves_does_not_wait_for_who_watches_its_health(tmp_path: Path, service: str) -> None:
+    """Whoever watches is told that it leaves, if it is of theirs, and then that there is no more to tell."""
+    async with running_server(tmp_path / "data", liveness={"stop_grace_s": 1.0}) as server:
+        channel = server.channel()
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watching = stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S)
+        answers = aiter(watching)
+        told = [(await anext(answers)).status]
+    told += [answer.status async for answer in answers]
+    assert told == ([SERVICE_UNKNOWN] if service == "of nobody" else [SERVING, NOT_SERVING])
+    assert await watching.code() is grpc.StatusCode.OK
+    await channel.close()
+
+
+async def test_health_is_asked_once_by_service(server: RunningServer) -> None:
+    """Without a token; of a service that is none it is said that it is none."""
+    async with server.channel() as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "coreason.foundry.v1.DraftService"):
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.Check(health_pb2.HealthCheckRequest(service="of nobody"))
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from foundry.settings import Fanout, Limits, Liveness, ServerSettings, StartupError
+from foundry.settings import Fanout, Limits, Liveness, ServerSettings, StartupError, sentence_of
 
 KEY, CERT = Path("key.pem"), Path("cert.pem")
 TRUSTED: dict[str, Any] = {"token_public_key_file": KEY, "token_issuer": "https://issuer.example"}
@@ -19,23 +19,31 @@ BEYOND = [
     "0.0.0.0:50051",
     "[::]:50051",
     ":50051",
-    "50051",
     "10.0.0.7:50051",
     "foundry.example:443",
     "localhost.example:443",
     "127.0.0.1.example:443",
-    "127.0.0.1",
     "unix-abstract:foundry",
     "dns:///127.0.0.1:443",
     "ipv4:0.0.0.0:443",
-    "",
+]
+#: Nowhere at all.
+NO_ADDRESS = [
+    "127.0.0.1",
+    "50051",
+    "localhost:",
+    "127.0.0.1:port",
+    "127.0.0.1:65536",
+    "127.0.0.1:-1",
+    "[::1]",
+    "[::1]:x",
 ]
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the machine's own settings."""
-    for name in ("DATA_DIR", "LISTEN", "DEV", "TOKEN_ISSUER"):
+    for name in ("DATA_DIR", "DATABASE_URL", "LISTEN", "DEV", "TOKEN_ISSUER"):
         monkeypatch.delenv(f"FOUNDRY_{name}", raising=False)
 
 
@@ -66,6 +74,37 @@ def test_plaintext_beyond_it_is_refused(listen: str) -> None:
         settings(**TRUSTED, listen=listen).check()
     settings(**TRUSTED, **TLS, listen=listen).check()
     settings(**TRUSTED, allow_plaintext=True, listen=listen).check()
+
+
+@pytest.mark.parametrize("address", NO_ADDRESS)
+def test_an_address_without_a_port_is_none(address: str) -> None:
+    """It is not said to be beyond this machine, nor taken by somebody else."""
+    for option in ("listen", "metrics_listen"):
+        with pytest.raises(StartupError) as refused:
+            settings(dev=True, **{option: address}).check()
+        assert str(refused.value).startswith(f"--{option.replace('_', '-')}: {address} is no address; give HOST:PORT")
+
+
+def test_a_listener_on_nothing_is_none() -> None:
+    """Without metrics nothing is said."""
+    with pytest.raises(StartupError, match="--listen: nothing is no address"):
+        settings(dev=True, listen="").check()
+    settings(dev=True, metrics_listen="").check()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "--data-dir: give it, or --database-url to share a Postgres with other servers"),
+        ({"dev": True}, "--data-dir: give it, or --database-url to share a Postgres with other servers"),
+        ({"dev": True, "database_url": "postgresql://x"}, "--data-dir: give it too, --dev keeps its signing key there"),
+    ],
+)
+def test_without_a_place_for_data_it_says_what_to_give(options: dict[str, Any], sentence: str) -> None:
+    """Never what is given already."""
+    with pytest.raises(StartupError) as refused:
+        ServerSettings.model_validate(options).check()
+    assert str(refused.value) == sentence
 
 
 UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
@@ -109,6 +148,44 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     chosen = ServerSettings.model_validate({"listen": "127.0.0.1:2"})
     assert (chosen.data_dir, chosen.listen, chosen.dev) == (Path("elsewhere"), "127.0.0.1:2", True)
     assert (chosen.liveness.silence_limit_s, chosen.administrators) == (7.5, ("root",))
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Compose and unit files write one that is not wanted."""
+    for name in ("DATABASE_URL", "REDIS_URL", "LISTEN", "DEV", "LIVENESS__SILENCE_LIMIT_S", "ADMINISTRATORS"):
+        monkeypatch.setenv(f"FOUNDRY_{name}", "")
+    chosen = settings(dev=True)
+    assert (chosen.database_url, chosen.redis_url, chosen.listen) == (None, None, "127.0.0.1:50051")
+    assert (chosen.liveness, chosen.administrators) == (Liveness(), ())
+    chosen.check()
+
+
+#: Variables that are wrong, and what is said of each; a value is never quoted.
+WRONG = {
+    ("ADMINISTRATORS", "hunter2"): 'FOUNDRY_ADMINISTRATORS: give a JSON list of subjects, ["alice"]',
+    ("ADMINISTRATORS", '"hunter2"'): 'FOUNDRY_ADMINISTRATORS: give a JSON list of subjects, ["alice"]',
+    ("POSTGRES__POOL_MAX", "0"): "FOUNDRY_POSTGRES__POOL_MAX: Input should be greater than or equal to 1",
+    ("POSTGRES__POOLMAX", "8"): "FOUNDRY_POSTGRES__POOLMAX: there is no such setting",
+    ("LIVENESS__IDLE_LIMIT", "8"): "FOUNDRY_LIVENESS__IDLE_LIMIT: there is no such setting",
+    ("POSTGRES", "hunter2"): "FOUNDRY_POSTGRES: it is no JSON",
+    ("DEV", "hunter2"): "FOUNDRY_DEV: Input should be a valid boolean, unable to interpret input",
+}
+
+
+@pytest.mark.parametrize(("variable", "sentence"), WRONG.items(), ids=str)
+def test_a_wrong_variable_is_named(variable: tuple[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is written, not as an option that there is not."""
+    monkeypatch.setenv(f"FOUNDRY_{variable[0]}", variable[1])
+    with pytest.raises(ValidationError) as refused:
+        settings()
+    assert sentence_of(refused.value, {"data_dir": "--data-dir"}) == sentence
+
+
+def test_a_wrong_option_is_named() -> None:
+    """By the name that it has on the command line."""
+    with pytest.raises(ValidationError) as refused:
+        settings(log_level="loud")
+    assert sentence_of(refused.value, {"log_level": "--log-level"}).startswith("--log-level: ")
 
 
 OUT_OF_BOUNDS: list[tuple[type[Limits | Liveness | Fanout], dict[str, Any]]] = [

@@ -29,7 +29,7 @@ from foundry.managers.idle import IdleWatch
 from foundry.managers.locks import LockManager
 from foundry.managers.presence import PresenceBoard
 from foundry.managers.projects import ProjectManager
-from foundry.managers.replicas import Replicas
+from foundry.managers.replicas import FencedError, Replicas
 from foundry.managers.run_log import RunLogReader
 from foundry.managers.runs import RunManager
 from foundry.managers.sessions import SessionManager
@@ -45,7 +45,7 @@ from foundry.rpc.lock import LockServicer
 from foundry.rpc.pages import Pages
 from foundry.rpc.project import ProjectServicer
 from foundry.rpc.run import RunServicer
-from foundry.rpc.server import Health, bind, build_server
+from foundry.rpc.server import bind, build_server
 from foundry.rpc.session import SessionServicer
 from foundry.rpc.stream import StreamParts
 from foundry.settings import StartupError
@@ -107,7 +107,7 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
         calls = Calls(_verifier(settings, clock), managers.denials, limit_bytes=settings.limits.message_bytes_max)
         sessions, runs, servicers = _servicers(settings, clock, database, calls, managers, feed=feed)
         runs.follow()
-        server, healthy = build_server(calls, servicers, settings.limits)
+        server, health = build_server(calls, servicers, settings.limits)
         address = bind(server, settings)
         if managers.replicas:
             await managers.replicas.join(address)
@@ -127,14 +127,15 @@ async def serve(settings: ServerSettings, clock: Clock | None = None) -> AsyncIt
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(_supervised(work, failures)))
         await server.start()
-        health = Health(healthy)
-        await health.set(serving=True)
+        about = {"replica_id": shared.boot_id, "address": address}
+        _log.info("serving", **about, epoch=database.epoch, schema=database.schema)
+        health.change(serving=True)
         if managers.replicas:
             managers.replicas.report(health.change)
         try:
             yield address
         finally:
-            await health.leave()
+            health.leave()
             runs.drain()
             await managers.hub.drain()
             await server.stop(settings.liveness.stop_grace_s)
@@ -339,7 +340,8 @@ async def _supervised(work: Coroutine[Any, Any, None], failures: list[Exception]
         raise
     except Exception as error:  # noqa: BLE001 - whatever it was
         failures.append(error)
-        _log.exception("server_task_failed")
+        if not isinstance(error, FencedError):  # which was said already; nothing is wrong with this process
+            _log.exception("server_task_failed")
         signal.raise_signal(signal.SIGTERM)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from foundry.settings import StartupError
 from foundry.store.attribution import attribution_of_directory, attribution_of_url
 from foundry.store.errors import StoreError
 from foundry.store.postgres.migrate import migrate
+from foundry.store.postgres.reasons import reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +30,12 @@ if TYPE_CHECKING:
     from foundry.store.attribution import Attribution
 
 _log = structlog.get_logger(__name__)
+
+#: Why an address cannot be had.
+_OF_AN_ADDRESS = {
+    errno.EADDRINUSE: "something else is there",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+}
 
 
 def migrate_database(owner_url: str, server_role: str) -> tuple[str, str]:
@@ -55,7 +64,11 @@ def attribution_of(data_dir: Path | None, database_url: str | None) -> Attributi
             return attribution_of_directory(data_dir)
         return attribution_of_url(database_url or "")
     except StoreError as error:
+        if isinstance(error.__cause__, OSError | ValueError):
+            raise StartupError(f"the database cannot be read: {reason(error.__cause__)}") from error
         raise StartupError(str(error)) from error
+    except OverflowError as error:
+        raise StartupError(f"the database cannot be read: {reason(error)}") from error
 
 
 def run(settings: ServerSettings) -> int:
@@ -68,6 +81,8 @@ def run(settings: ServerSettings) -> int:
         StartupError: The server cannot start.
     """
     configure_logging(settings)
+    settings.check()
+    _make_directory(settings)
     _serve_metrics(settings.metrics_listen)
     # Children are started by exec only; without this gRPC complains at each of them.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -90,8 +105,27 @@ def _serve_metrics(listen: str) -> None:
     host, _, port = listen.rpartition(":")
     try:
         start_http_server(int(port), addr=host.strip("[]") or "127.0.0.1")
-    except (OSError, ValueError) as error:
-        raise StartupError(f"metrics cannot be served on {listen}: is something else there?") from error
+    except (socket.gaierror, UnicodeError) as error:
+        raise StartupError(f"metrics cannot be served on {listen}: the host is not known") from error
+    except OSError as error:
+        why = _OF_AN_ADDRESS.get(error.errno or 0, error.strerror)
+        raise StartupError(f"metrics cannot be served on {listen}: {why}") from error
+
+
+def _make_directory(settings: ServerSettings) -> None:
+    """See to the directory of the data or the key before anything is opened in it."""
+    if settings.data_dir is None or (settings.database_url and not settings.dev):
+        return
+    why = "it cannot be written to"
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(settings.data_dir, os.W_OK | os.X_OK):
+            return
+    except (FileExistsError, NotADirectoryError):
+        why = "there is a file in its place"
+    except OSError as error:
+        why = error.strerror or "it cannot be made"
+    raise StartupError(f"the data directory {settings.data_dir} cannot be used: {why}")
 
 
 async def _until_signal(settings: ServerSettings) -> None:

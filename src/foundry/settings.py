@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import ValidationError
+
 _MIB = 1024 * 1024
+#: A name that no setting has is a mistake and not a wish.
+_GROUP: Final = ConfigDict(frozen=True, extra="forbid")
+_PORT: Final = re.compile(r":(?P<port>[0-9]{1,5})")
+_PORT_MAX: Final = 65_535
+_UNREADABLE: Final = re.compile('^Value error, error parsing value for field "(?P<name>[a-z_]+)"')
 
 
 class StartupError(Exception):
@@ -18,7 +30,7 @@ class StartupError(Exception):
 class Limits(BaseModel):
     """Bounds on what one client may send or cause."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _GROUP
 
     message_bytes_max: int = Field(4 * _MIB, ge=64 * 1024, le=16 * _MIB)
     #: The transport's own bound: beyond it gRPC ends the call without details.
@@ -41,7 +53,7 @@ class Limits(BaseModel):
 class Liveness(BaseModel):
     """How soon things are noticed. The defaults fit together: see ARCHITECTURE.md."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _GROUP
 
     heartbeat_interval_s: float = Field(3.0, gt=0, le=10)
     tick_interval_s: float = Field(2.0, gt=0, le=10)
@@ -74,7 +86,7 @@ class Liveness(BaseModel):
 class Fanout(BaseModel):
     """How much of a project's recent events one process keeps for its sessions."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _GROUP
 
     ring_bytes_max: int = Field(4 * _MIB, ge=4 * 1024, le=64 * _MIB)
     ring_frames_max: int = Field(4_096, ge=4, le=65_536)
@@ -86,7 +98,7 @@ class Fanout(BaseModel):
 class Postgres(BaseModel):
     """How one server uses Postgres. No transaction that was left half-done may hold a project for long."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = _GROUP
 
     #: Connections for reads; the write lane has one of its own.
     pool_max: int = Field(8, ge=1, le=100)
@@ -104,7 +116,9 @@ class Postgres(BaseModel):
 class ServerSettings(BaseSettings):
     """What ``foundry serve`` needs to know. Environment variables begin with ``FOUNDRY_``."""
 
-    model_config = SettingsConfigDict(env_prefix="FOUNDRY_", env_nested_delimiter="__", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FOUNDRY_", env_nested_delimiter="__", env_ignore_empty=True, frozen=True
+    )
 
     #: Directory of the embedded database and of the development key.
     data_dir: Path | None = None
@@ -134,15 +148,25 @@ class ServerSettings(BaseSettings):
     fanout: Fanout = Fanout()
     postgres: Postgres = Postgres()
 
+    @property
+    def missing(self) -> str:
+        """What must be given and is not, in one sentence; empty if there is nothing."""
+        if self.data_dir is not None or (self.database_url and not self.dev):
+            return ""
+        if self.database_url:
+            return "--data-dir: give it too, --dev keeps its signing key there"
+        return "--data-dir: give it, or --database-url to share a Postgres with other servers"
+
     def check(self) -> None:
         """Refuse combinations that would be unsafe.
 
         Raises:
-            StartupError: A development key beyond loopback, plaintext beyond loopback, no way to verify tokens, or half
-                a TLS key pair.
+            StartupError: A development key beyond loopback, plaintext beyond loopback, no way to verify tokens, half
+                a TLS key pair, no place for data, or an address that is none.
         """
-        if self.data_dir is None and (self.dev or self.database_url is None):
-            raise StartupError("give --data-dir, or --database-url to share a Postgres with other servers")
+        if self.missing:
+            raise StartupError(self.missing)
+        self._check_addresses()
         if self.redis_url and self.database_url is None:
             raise StartupError("--redis-url is for servers that share a Postgres: give --database-url too")
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
@@ -162,6 +186,37 @@ class ServerSettings(BaseSettings):
                 raise StartupError(
                     f"plaintext on {self.listen} would show tokens to the network: give --tls-cert and --tls-key"
                 )
+
+    def _check_addresses(self) -> None:
+        """Refuse what cannot be listened on, before anything is said of where it leads."""
+        if not (self.listen.startswith(("unix:", "unix-abstract:")) or _has_port(self.listen)):
+            raise StartupError(f"--listen: {self.listen or 'nothing'} is no address; give HOST:PORT, or unix:FILE")
+        if self.metrics_listen and not _has_port(self.metrics_listen):
+            raise StartupError(f"--metrics-listen: {self.metrics_listen} is no address; give HOST:PORT")
+
+
+def sentence_of(error: ValidationError, options: Mapping[str, str]) -> str:
+    """Which setting is none and why, without its value: it may hold a password.
+
+    Args:
+        error: What making the settings ended with.
+        options: The settings that were given on the command line, and what they are called there.
+    """
+    first = error.errors()[0]
+    place, why = [str(part) for part in first["loc"]], first["msg"].removeprefix("Value error, ")
+    if unreadable := _UNREADABLE.match(first["msg"]):
+        place, why = [unreadable["name"]], "it is no JSON"
+    if place[:1] == ["administrators"] and "administrators" not in options:
+        return 'FOUNDRY_ADMINISTRATORS: give a JSON list of subjects, ["alice"]'
+    if first["type"] == "extra_forbidden":
+        why = "there is no such setting"
+    name = options.get(place[0]) if len(place) == 1 else None
+    return f"{name or 'FOUNDRY_' + '__'.join(place).upper()}: {why}"
+
+
+def _has_port(address: str) -> bool:
+    found = _PORT.fullmatch(address, address.rfind(":")) if ":" in address else None
+    return found is not None and int(found["port"]) <= _PORT_MAX
 
 
 def _is_loopback(listen: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,14 @@ def test_global_options_may_stand_anywhere(given: str, understood: str) -> None:
         "token --data-dir x --subject alice --ttl 25h",
         "token --data-dir x --subject alice --kind ghost",
         "serve --dev",
+        "serve --dev --data-dir=",
+        "serve --dev --data-dir d --database-url=",
+        "serve --dev --data-dir d --redis-url=",
+        "serve --dev --data-dir d --listen=",
+        "serve --data-dir d --token-issuer x --token-public-key=",
+        "migrate --database-url=",
+        "audit attribution --data-dir=",
+        "audit attribution --database-url=",
     ],
 )
 def test_wrong_command_lines_end_with_2(line: str) -> None:
@@ -216,6 +225,40 @@ def test_wrong_settings_are_a_wrong_command_line(monkeypatch: pytest.MonkeyPatch
     result = CliRunner().invoke(app, ["serve", *args])
     assert result.exit_code == 2
     assert result.stderr.startswith(f"foundry: {option}: ")
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["--data-dir", "{file}"], "the data directory {file} cannot be used: there is a file in its place"),
+        (["--data-dir", "{file}/data"], "the data directory {file}/data cannot be used: there is a file in its place"),
+        (
+            ["--data-dir", "{file}", "--database-url", "postgresql://127.0.0.1:1/x"],
+            "the data directory {file} cannot be used: there is a file in its place",
+        ),
+        (["--metrics-listen", "127.0.0.1:99999"], "--metrics-listen: 127.0.0.1:99999 is no address; give HOST:PORT"),
+        (["--metrics-listen", "foo:bar"], "--metrics-listen: foo:bar is no address; give HOST:PORT"),
+        (["--metrics-listen", "8.8.8.8:9"], "metrics cannot be served on 8.8.8.8:9: this machine has no such address"),
+        (["--metrics-listen", "{taken}"], "metrics cannot be served on {taken}: something else is there"),
+    ],
+)
+def test_what_a_server_cannot_begin_with_is_a_sentence(args: list[str], sentence: str, tmp_path: Path) -> None:
+    """One line, without a trace of the program."""
+    (tmp_path / "file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        known = {"file": tmp_path / "file", "taken": f"127.0.0.1:{other.getsockname()[1]}"}
+        line = ["serve", "--dev", "--data-dir", str(tmp_path / "data"), "--listen", "127.0.0.1:0", *args]
+        result = CliRunner().invoke(app, [part.format(**known) for part in line])
+    assert result.exit_code == 1
+    assert result.stderr == f"foundry: {sentence.format(**known)}\n"
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate", "audit attribution"])
+def test_the_help_warns_of_passwords_on_the_command_line(command: str) -> None:
+    """Everybody on a machine sees the command lines of all."""
+    told = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "400"}).stdout
+    assert "other users of this machine can see its password" in told
+    assert "FOUNDRY_OWNER_DATABASE_URL" in told if command == "migrate" else "FOUNDRY_DATABASE_URL" in told
 
 
 def test_tokens_need_a_development_server(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from foundry.cli import app, to_front
 from foundry.store.postgres.schema import REVISION
+from tests.servers.postgres import execute, finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +91,13 @@ def test_who_migrates_does_not_serve(postgres: PostgresServer, empty: str) -> No
         "mysql://owner:{password}@127.0.0.1:1/foundry",
         "owner:{password}@127.0.0.1/foundry",
         "postgresql://owner@127.0.0.1:1/foundry?password={password}&connect_timeout=soon",
+        "postgresql://owner:{password}/x@127.0.0.1:1/foundry",
+        "postgresql://owner:{password}#x@127.0.0.1:1/foundry",
+        "postgresql://owner:{password}?x@127.0.0.1:1/foundry",
+        "postgresql://owner:x?{password}@127.0.0.1:1/foundry",
+        "postgresql://owner:{password}@x@127.0.0.1:1/foundry",
+        "postgresql://owner:x@{password}@127.0.0.1:1/foundry",
+        "postgresql://owner:{password}@127.0.0.1:99999/foundry",
     ],
 )
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["people", "scripts"])
@@ -100,6 +108,18 @@ def test_a_password_is_never_shown(url: str, options: tuple[str, ...]) -> None:
     assert "cannot be migrated" in result.stderr
     assert "Traceback" not in result.stderr
     assert PASSWORD not in result.output
+
+
+def test_a_database_without_a_guard_is_no_success(postgres: PostgresServer, empty: str) -> None:
+    """A server would refuse it; so does who migrates, and says what to do."""
+    options = ("--database-url", empty, "--server-role", postgres.server)
+    assert migrate(*options).exit_code == 0
+    finished(execute(empty, "DROP TRIGGER log_entry_no_update ON log_entry"))
+    refused = migrate("--json", *options)
+    assert refused.exit_code == 1
+    said = refusal(refused)["message"]
+    assert said.startswith("the guards log_entry_no_update of the database are missing or altered")
+    assert said.endswith("make them again, see docs/operations.md")
 
 
 def test_the_help_shows_no_value_of_the_environment() -> None:

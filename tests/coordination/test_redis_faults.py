@@ -276,7 +276,14 @@ async def test_no_password_is_ever_told(own_redis: RedisServer, hand: Redis, log
             assert not link.up
     assert [line["event"] for line in logs] == ["redis_unavailable"] * 2
     assert "hunter2" not in repr(logs)
-    for url in ("redis://:hunter2/x@localhost:1", "http://:hunter2@localhost", "redis://:x@localhost?db=hunter2"):
+    for url in (
+        "redis://:hunter2/x@localhost:1",
+        "http://:hunter2@localhost",
+        "redis://:x@localhost?db=hunter2",
+        "redis://:x@localhost?bogus=hunter2",
+        "redis://:x@localhost?protocol=hunter2",
+        "rediss://:x@localhost?ssl_cert_reqs=hunter2",
+    ):
         with pytest.raises(ValueError, match="the URL of Redis") as caught:
             RedisLink(url)
         assert "hunter2" not in str(caught.value)

@@ -200,6 +200,19 @@ async def test_what_is_unreadable_is_not_present(here: Registry, link: RedisLink
     assert link.up
 
 
+async def test_a_lease_that_was_made_far_too_long_is_right_with_the_next_put(
+    here: Registry, there: Registry, link: RedisLink, hand: Redis
+) -> None:
+    """Whatever somebody set the expiry of the key to, by hand; also to none at all."""
+    await here.put("p", ALICE)
+    for endless in (False, True):
+        assert await (hand.persist(KEY) if endless else hand.pexpire(KEY, 4_500_000_000_000_000_000))
+        await here.put("p", BOB)
+        assert link.up
+        assert 0 < await hand.pttl(KEY) <= 15_000
+    assert await there.present("p") == [ALICE, BOB]
+
+
 async def test_a_key_of_another_type_makes_room(here: Registry, there: Registry, link: RedisLink, hand: Redis) -> None:
     """Whatever lies where the hash should be, for reading, putting, renewing and removing alike."""
     await here.put("p", ALICE)

@@ -17,14 +17,14 @@ from tests.deploy.files import ROOT
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
 DOCUMENTS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/operations.md")]
 #: Variables of commands that are no server.
-_OF_COMMANDS = {"TARGET", "TOKEN"}
+_OF_COMMANDS = {"TARGET", "TOKEN", "OWNER_DATABASE_URL"}
 
 
 def test_every_metric_is_explained() -> None:
     """And nothing is explained that is none."""
     made = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
     names = {sample.name for metric in made for family in metric.collect() for sample in family.samples}
-    assert {name for name in names if not name.endswith("_created")} == set(re.findall(r"foundry_[a-z_]+", _table()))
+    assert names == set(re.findall(r"foundry_[a-z_]+", _table()))
 
 
 def _table() -> str:
@@ -55,3 +55,9 @@ def test_the_auditors_query_is_the_one_that_is_asked() -> None:
     """Word for word: an auditor may run it without any of our programs."""
     asked = attribution._QUERY.substitute(attribution._POSTGRES).strip()
     assert f"```sql\n{asked};\n```" in OPERATIONS
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_no_password_is_given_on_a_command_line(document: Path) -> None:
+    """Every user of a machine sees the command lines of all."""
+    assert re.findall(r"--(?:database|redis)-url[ =]\S*[:$]", document.read_text("utf-8")) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +74,11 @@ class Lane:
     async def run(self) -> Run:
         """A new run."""
         return (await self.workspace.runs.start(ALICE, self.project_id, WantedRun())).run
+
+    async def rung(self, run: Run, line_count: int) -> None:
+        """Hear from another process how many lines a run has, and let everybody be told who is to be told of it."""
+        self.console._receive(RunGrew(self.project_id, run.run_id, line_count))
+        await _now().advance(1)
 
     async def append(self, run: Run, first: int, count: int = 1, *, text: str = "") -> None:
         """Append lines, and let everybody be told who is to be told now."""
@@ -234,6 +239,78 @@ async def test_what_the_bus_loses_is_found_with_what_comes_next(lane: Lane, lost
     assert told == "".join(f"[{number}-{number}]" for number in range(1, 9)) + "[end]"
 
 
+async def test_a_run_that_stirs_while_its_end_is_read_is_over(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ring that comes late, right then, breaks nothing and tells nothing a second time."""
+    runs, run, follower = lane.workspace.store.runs, await lane.run(), await lane.follower()
+    await lane.append(run, 1)
+    assert await _seen(follower, run) == "[1-1]"
+    await lane.finish(run)
+    await _now().advance(1)
+    look = runs.chunk
+
+    async def stirs(project_id: str, run_id: str, line: int) -> tuple[int, int, bytes] | None:
+        found = await look(project_id, run_id, line)
+        await lane.rung(run, 1)
+        assert run_id in follower.ready
+        return found
+
+    monkeypatch.setattr(runs, "chunk", stirs)
+    assert await _seen(follower, run) == "[end]"
+    assert (follower.next_lines, follower.ready) == ({}, {})
+
+
+async def test_a_ring_behind_the_end_tells_nobody_again_and_keeps_the_end_from_nobody(lane: Lane) -> None:
+    """Who has had the end is not begun again; who has not is not taken for up to date."""
+    run, prompt, slow = await lane.run(), await lane.follower(), await lane.follower()
+    await lane.append(run, 1)
+    assert [await _seen(prompt, run), await _seen(slow, run)] == ["[1-1]", "[1-1]"]
+    await lane.finish(run)
+    await _now().advance(1)
+    assert await _seen(prompt, run) == "[end]"
+    await lane.rung(run, 1)
+    assert [await _seen(prompt, run), await _seen(slow, run)] == ["", "[end]"]
+    await lane.rung(run, 1)
+    assert [await _seen(prompt, run), await _seen(slow, run)] == ["", ""]
+
+
+async def test_a_ring_behind_an_end_that_nobody_followed_keeps_it_from_nobody(lane: Lane) -> None:
+    """Whoever comes between the two is told of the end."""
+    run = await lane.run()
+    await lane.append(run, 1)
+    await lane.finish(run)
+    follower = await lane.follower(**{run.run_id: 1})
+    await lane.rung(run, 1)
+    assert await _seen(follower, run) == "[end]"
+
+
+async def test_who_had_the_end_before_it_was_told_is_not_begun_again(lane: Lane) -> None:
+    """Whoever comes back reads the end in the store; that the run began and ended is told here later."""
+    lane.losing = {lane.came, lane.came + 1}
+    run = await lane.run()
+    await lane.finish(run)
+    follower = await lane.follower(**{run.run_id: 0})
+    assert await _seen(follower, run) == "[end]"
+    lane.console._receive(lane.workspace.committed[-2])
+    await lane.rung(run, 0)
+    lane.console._receive(lane.workspace.committed[-1])
+    await _now().advance(1)
+    assert (lane.woken, await _seen(follower, run), follower.next_lines) == ([0], "", {})
+
+
+async def test_the_end_that_one_was_told_is_not_kept_from_another(lane: Lane) -> None:
+    """One read it in the store, before those who were there all along were told that the run had begun."""
+    stays = await lane.follower()
+    lane.losing = {lane.came, lane.came + 1}
+    run = await lane.run()
+    await lane.finish(run)
+    back = await lane.follower(**{run.run_id: 0})
+    assert [await _seen(stays, run), await _seen(back, run)] == ["", "[end]"]
+    for late in lane.workspace.committed[-2:]:
+        lane.console._receive(late)
+    await _now().advance(1)
+    assert [await _seen(stays, run), await _seen(back, run)] == ["[end]", ""]
+
+
 async def test_who_is_gone_is_forgotten(lane: Lane) -> None:
     """Not woken, not encoded for; going twice is going once, and the others stay."""
     run = await lane.run()
@@ -269,6 +346,25 @@ async def test_a_session_that_ends_follows_no_more(lane: Lane, how: str) -> None
     await lane.append(run, 2)
     await _now().advance(1)
     assert follower.ready == {}
+
+
+async def test_a_session_that_ends_while_it_begins_to_follow_is_not_kept(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not yet known to follow when its end was told."""
+    workspace, console = lane.workspace, lane.workspace.hub._console
+    attach = console.attach
+
+    async def ends_meanwhile(project_id: str, seen: Mapping[str, int], wake: Callable[[], None]) -> Follower:
+        follower = await attach(project_id, seen, wake)
+        [session_id] = workspace.hub._live
+        await workspace.sessions.end(ALICE, project_id, session_id)
+        return follower
+
+    monkeypatch.setattr(console, "attach", ends_meanwhile)
+    live = await workspace.hub.open(ALICE, OpenSession(lane.project_id), None, {})
+    assert live.ended.is_set()
+    assert console._followers == {}
 
 
 async def test_the_last_to_go_may_go_while_lines_linger(lane: Lane) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -191,6 +191,31 @@ async def test_entries_committed_while_a_watch_begins_leave_no_gap(deaf: list[Wo
         two.feed.unwatch(project_id)
 
 
+@pytest.mark.parametrize("seen", [True, False])
+async def test_an_own_entry_committed_while_the_first_watch_begins_is_told_once(
+    deaf: list[Workspace], monkeypatch: pytest.MonkeyPatch, *, seen: bool
+) -> None:
+    """Whether the look at where the log ends has seen it or not; whoever comes behind it is told without a gap."""
+    one, _ = deaf
+    project_id = await one.project(ALICE)
+    heard = Heard(one)
+    since = await newest(one, project_id)
+    look = one.entries.last_sequence
+
+    async def meanwhile(log: str) -> int:
+        before = await look(log)
+        await say(one, project_id)
+        return await look(log) if seen else before
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one.entries, "last_sequence", meanwhile)
+        await one.feed.watch(project_id)
+    assert heard.sequences(project_id) == [since + 1]
+    await one.feed.reconcile()
+    await say(one, project_id)
+    assert heard.sequences(project_id) == [since + 1, since + 2]
+
+
 async def test_a_watch_that_fails_or_is_cancelled_watches_nothing(pair: list[Workspace]) -> None:
     """Whoever could not begin must not have to end."""
     one, two = pair
@@ -246,6 +271,60 @@ async def test_after_a_failover_watches_begin_where_the_logs_end(
     await say(one, project_id)
     await two.feed.reconcile()
     await until(lambda: heard.sequences(project_id) == [since + 1])
+
+
+async def test_who_watches_over_a_failover_is_told_what_comes_after_it(
+    deaf: list[Workspace], postgres: PostgresServer, url: str
+) -> None:
+    """Though nobody comes anew: the next look finds where the log of now ends, and the look after it what follows."""
+    one, two = deaf
+    project_id = await one.project(ALICE)
+    heard = Heard(two)
+    await two.feed.watch(project_id)
+    owner = postgres.owner_url(url.rpartition("/")[2])
+    await execute(owner, "UPDATE instance SET value = '2' WHERE name = 'epoch'")
+    await two.database.look()  # type: ignore[attr-defined]  # it is a shared one here
+    await two.feed.reconcile()
+    since = await newest(one, project_id)
+    await say(one, project_id)
+    await two.feed.reconcile()
+    await until(lambda: heard.sequences(project_id) == [since + 1])
+    await say(two, project_id)
+    assert heard.sequences(project_id) == [since + 1, since + 2]
+
+
+@pytest.mark.parametrize("at", ["watch", "reconcile"])
+async def test_where_the_log_of_before_ended_is_not_where_that_of_now_does(
+    deaf: list[Workspace], postgres: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """The server that was replaced had two entries more, and its answer comes behind the failover."""
+    one, two = deaf
+    project_id = await one.project(ALICE)
+    heard, since = Heard(two), await newest(one, project_id)
+    look = two.entries.last_sequences
+    if at == "reconcile":
+        await two.feed.watch(project_id)
+
+    async def more(logs: Sequence[str]) -> list[tuple[str, int]]:
+        found = await look(logs)
+        owner = postgres.owner_url(url.rpartition("/")[2])
+        await execute(owner, "UPDATE instance SET value = '2' WHERE name = 'epoch'")
+        await two.database.look()  # type: ignore[attr-defined]  # it is a shared one here
+        monkeypatch.undo()
+        return [(log, sequence + 2) for log, sequence in found]
+
+    async def one_more(log: str) -> int:
+        return (await more([log]))[0][1]
+
+    monkeypatch.setattr(two.entries, "last_sequences", more)
+    monkeypatch.setattr(two.entries, "last_sequence", one_more)
+    await (two.feed.watch(project_id) if at == "watch" else two.feed.reconcile())
+    await two.feed.reconcile()
+    for _ in range(3):
+        await say(one, project_id)
+    await two.feed.reconcile()
+    await until(lambda: heard.sequences(project_id)[-1:] == [since + 3])
+    assert heard.sequences(project_id) == [since + 1, since + 2, since + 3]
 
 
 # --- consoles --------------------------------------------------------------------------------------------------------

@@ -85,6 +85,33 @@ async def test_a_warning_comes_before_the_release_and_once(workspace: Workspace,
     assert await warnings(stream) == []
 
 
+async def test_after_an_outage_of_the_store_there_is_time_for_a_touch(
+    workspace: Workspace, stream: LiveSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody could touch a lock meanwhile: whoever does it as soon as it is back keeps it, the others lose it later."""
+    kept, forgotten = [await workspace.lock(stream.session, field) for field in ("kept", "forgotten")]
+    asking = workspace.store.fields.expiring
+
+    async def away(_: int) -> list[Lock]:
+        raise Unavailable("away")
+
+    monkeypatch.setattr(workspace.store.fields, "expiring", away)
+    workspace.clock.advance(LIMIT_S + 1)
+    with pytest.raises(Unavailable):
+        await workspace.idle.look()
+    monkeypatch.setattr(workspace.store.fields, "expiring", asking)
+    await workspace.idle.look()
+    assert releases(workspace) == []
+    assert sorted(await warnings(stream)) == ["forgotten", "kept"]
+    await workspace.locks.renew(ALICE, kept.project_id, kept.session_id, kept.field, kept.fencing_token)
+    workspace.clock.advance(WARNING_S - 1)
+    await workspace.idle.look()
+    assert releases(workspace) == []
+    workspace.clock.advance(1)
+    await workspace.idle.look()
+    assert (await held(workspace, kept), await held(workspace, forgotten)) == (True, False)
+
+
 @pytest.mark.parametrize("touch", ["renew", "save"])
 async def test_a_touch_puts_it_off(workspace: Workspace, stream: LiveSession, touch: str) -> None:
     """A renewal or a save that keeps the lock starts the time anew, and there is a new warning before its end."""

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 import structlog
 
@@ -18,14 +20,19 @@ from foundry.managers.replicas import FencedError
 from foundry.managers.sessions import OpenSession
 from foundry.settings import Liveness, Postgres
 from foundry.store.replicas import ReplicaRepository
-from tests.managers.servers import servers, until
+from tests.managers.servers import PATIENCE_S, servers, until
 from tests.managers.workspace import ALICE, BOB, Workspace
-from tests.servers.postgres import PrivateServer, private_postgres
+from tests.servers.postgres import PostgresServer, PrivateServer, private_postgres
 
 LIVENESS = Liveness()
 #: Longer than a living process is ever silent, shorter than a silent one is let live.
 A_WHILE_S = LIVENESS.replica_renewal_s + 1.0
 TOO_LONG_S = LIVENESS.replica_silence_s + 1.0
+#: A store that lets everybody wait for longer than a test takes.
+PATIENT = Postgres(pool_max=4, lock_limit_s=60.0, statement_limit_s=60.0, transaction_limit_s=60.0)
+_WAITING = """
+SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() AND NOT granted
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +65,8 @@ class Replica:
 
     async def count(self) -> int:
         """Its counter; -1 when it was given up."""
-        count, _ = (await self.store.open()).get(self.id, (-1, False))
-        return count
+        found = (await self.store.open()).get(self.id)
+        return found.renew_count if found else -1
 
 
 async def time_passes(seconds: float, *those: Replica) -> None:
@@ -72,6 +79,25 @@ async def time_passes(seconds: float, *those: Replica) -> None:
             for one, count in zip(those, before, strict=True):
                 while await one.count() <= count:
                     pass
+
+
+@contextlib.asynccontextmanager
+async def standing_still(url: str, rows: str, *arguments: object) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """The store answers nobody who writes these rows."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"SELECT FROM {rows} FOR UPDATE", *arguments)
+            yield connection
+    finally:
+        await connection.close()
+
+
+async def somebody_waits(connection: asyncpg.Connection[Any]) -> None:
+    """Return when somebody waits for what others hold."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await connection.fetchval(_WAITING):
+            pass
 
 
 @pytest.fixture
@@ -172,11 +198,14 @@ def _told(those: list[Replica]) -> list[Entry]:
 async def test_a_process_that_was_given_up_stops(three: list[Replica]) -> None:
     """The next thing it does is to find out, and it does not come back under its name."""
     slow, alive, _ = three
-    async with alive.living():
-        await time_passes(TOO_LONG_S, alive)
-        async with asyncio.timeout(20):
-            while await slow.count() >= 0:
-                await time_passes(A_WHILE_S, alive)
+    with structlog.testing.capture_logs() as logs:
+        async with alive.living():
+            await time_passes(TOO_LONG_S, alive)
+            async with asyncio.timeout(20):
+                while await slow.count() >= 0:
+                    await time_passes(A_WHILE_S, alive)
+    given_up = {log["replica_id"]: log["address"] for log in logs if log["event"] == "replica_given_up"}
+    assert given_up[slow.id] == "127.0.0.1:1"
     with pytest.raises(FencedError):
         await slow.replicas.run()
     assert not await slow.store.renew(slow.id)
@@ -277,3 +306,48 @@ async def test_nobody_is_given_up_for_an_outage_of_the_store(own_postgres: Priva
             assert not second.done()
         assert len(await one.store.open()) == 2
         assert await made[0].lock(session, "notes") == lock
+
+
+async def test_nobody_is_given_up_when_the_store_stood_still_in_a_renewal(
+    postgres: PostgresServer, url: str, tmp_path: Path
+) -> None:
+    """It began in time, and while it lasted the others were not heard, which is not their silence."""
+    owner = postgres.owner_url(url.rpartition("/")[2])
+    async with servers(tmp_path, url, 2, limits=PATIENT) as made:
+        one, two = (Replica(workspace) for workspace in made)
+        async with one.living() as first:
+            await time_passes(A_WHILE_S, one)
+            async with standing_still(owner, "replica WHERE replica_id = $1", one.id) as store:
+                one.workspace.clock.advance(A_WHILE_S)
+                await somebody_waits(store)
+                one.workspace.clock.advance(TOO_LONG_S)
+            await time_passes(TOO_LONG_S / 2, one)
+            async with two.living() as second:
+                await time_passes(TOO_LONG_S, one, two)
+                assert not first.done()
+                assert not second.done()
+        assert len(await one.store.open()) == 2
+
+
+# --- what the dead left ----------------------------------------------------------------------------------------------
+
+
+async def test_who_clears_up_behind_the_dead_renews_meanwhile(
+    postgres: PostgresServer, url: str, tmp_path: Path
+) -> None:
+    """However long it takes: else whoever closes the sessions of one that died is given up for it."""
+    owner = postgres.owner_url(url.rpartition("/")[2])
+    async with servers(tmp_path, url, 2, limits=PATIENT) as made:
+        dead, alive = (Replica(workspace) for workspace in made)
+        project_id = await made[1].project(ALICE)
+        lost = await made[0].session(project_id)
+        assert await alive.store.fence(dead.id, await dead.count())
+        async with contextlib.AsyncExitStack() as stack:
+            async with standing_still(owner, "head WHERE log = $1", project_id) as store:
+                await stack.enter_async_context(alive.living())
+                await somebody_waits(store)
+                await time_passes(TOO_LONG_S, alive)
+                assert alive.health == []
+                assert (await made[1].sessions.current(lost)).state is SessionState.ATTACHED
+            await until(lambda: any(entry.new.event is Event.SESSION_CLOSED for entry in made[1].committed))
+        assert (await made[1].sessions.current(lost)).state is SessionState.CLOSED

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from coreason.foundry.v1.session_event_pb2 import PresenceUpdate, SessionPresence
 from foundry.client import Foundry
+from foundry.managers.locks import LockManager
 from tests.backends import commits_in_a_thread
-from tests.session.tab import Tab, Tabs
-from tests.support import project_with
+from tests.session.tab import Tab, Tabs, request
+from tests.support import PATIENCE_S, project_with
 
 LONG = {"seconds": 20}
 
@@ -155,6 +158,35 @@ async def test_when_the_grace_is_over_the_session_is_gone(tabs: Tabs, project: s
     gone = await watcher.until_presence(lambda update: bob.session_id in update.gone_session_ids)
     assert list(gone.left_subjects) == ["bob"]
     assert _here(watcher).keys() == {watcher.session_id}
+
+
+async def test_who_is_cut_off_in_the_midst_of_typing_is_not_shown_again(
+    tabs: Tabs, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost while a command ran, and while what it was at last still waited to be shown."""
+    watcher, bob, carol = [await tabs.open(subject, project) for subject in ("alice", "bob", "carol")]
+    held = asyncio.Event()
+
+    async def hold(*_: object, **__: object) -> None:
+        held.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(LockManager, "renew", hold)
+    await bob.send(request(100, update_presence={"activity": "typing"}))
+    await watcher.until_presence(_shows("typing"))
+    await bob.send(request(101, update_presence={"activity": "still typing"}))
+    await bob.send(request(102, touch={"field": "system_prompt", "fencing_token": 1}))
+    async with asyncio.timeout(PATIENCE_S):
+        await held.wait()
+    # What carol shows at last waits for its turn as what bob shows does, and for longer.
+    await carol.show(activity="reading")
+    await bob.cancel()
+    await watcher.until_presence(lambda update: bob.session_id in update.gone_session_ids)
+    await carol.show(activity="gone for lunch")
+    await watcher.until_presence(_shows("gone for lunch"))
+    assert _here(watcher).keys() == {watcher.session_id, carol.session_id}
+    late = await tabs.open("alice", project)
+    assert _here(late).keys() == {watcher.session_id, carol.session_id, late.session_id}
 
 
 async def test_presence_is_not_in_the_log(tabs: Tabs, project: str) -> None:

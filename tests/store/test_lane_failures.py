@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from foundry.domain.entry import INSTANCE_LOG, Event, NewEntry
 from foundry.domain.errors import Unavailable
@@ -50,6 +51,19 @@ async def test_a_locked_database_refuses_the_batch(workspace: Workspace, tmp_pat
     assert await marks(workspace) == []
     assert [type(result) for result in await both(workspace)] == [int, int]
     assert await marks(workspace) == ["a", "b"]
+
+
+async def test_a_store_that_goes_on_failing_is_said_once(workspace: Workspace, tmp_path: Path) -> None:
+    """Until it takes a batch; then it is said anew."""
+    with capture_logs() as lines:
+        for _ in range(2):
+            with closing(sqlite3.connect(tmp_path / "foundry.sqlite3", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                for _ in range(3):
+                    assert [type(refusal) for refusal in await both(workspace)] == [Unavailable, Unavailable]
+            await both(workspace)
+    assert {line["event"] for line in lines} == {"transaction_failed"}
+    assert [line["log_level"] for line in lines] == ["warning", "debug", "debug"] * 2
 
 
 async def test_a_failed_commit_refuses_the_batch(workspace: Workspace) -> None:

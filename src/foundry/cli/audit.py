@@ -11,8 +11,8 @@ from rich.text import Text
 
 from foundry.cli.exit_codes import ExitCode
 from foundry.cli.invocation import invocation
+from foundry.cli.options import SEEN_BY_OTHERS, given, given_path
 from foundry.cli.output import Failure
-from foundry.cli.tables import number, table
 from foundry.cli.words import plain, plural
 
 app = typer.Typer(no_args_is_help=True, help="Ask the database itself, without a server in between.")
@@ -28,12 +28,18 @@ def attribution(
     ctx: typer.Context,
     *,
     data_dir: Annotated[
-        Path | None, typer.Option(show_default=False, help="Directory of an embedded database.")
+        Path | None,
+        typer.Option(parser=given_path, metavar="PATH", show_default=False, help="Directory of an embedded database."),
     ] = None,
     database_url: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", show_default=False, help="Or a Postgres database, as a role that may read its tables."
+            envvar="FOUNDRY_DATABASE_URL",
+            show_envvar=True,
+            parser=given,
+            metavar="URL",
+            show_default=False,
+            help="Or a Postgres database, as a role that may read its tables. " + SEEN_BY_OTHERS,
         ),
     ] = None,
 ) -> None:
@@ -45,6 +51,9 @@ def attribution(
     from foundry.settings import StartupError
 
     output = invocation(ctx).output
+    source = ctx.get_parameter_source("database_url")
+    if data_dir is not None and source and source.name == "ENVIRONMENT":
+        database_url = None  # what is typed wins
     if (data_dir is None) == (database_url is None):
         output.fail(Failure("give either --data-dir or --database-url", ExitCode.USAGE, "SETTINGS_INVALID"))
     try:
@@ -55,14 +64,26 @@ def attribution(
         for row in found.unattributed:
             output.line(asdict(row))
         output.line({"changes": found.changes, "unattributed": len(found.unattributed)})
-    elif found.unattributed:
-        shown = table("project", "field", number("version"), number("fence"), "by", "session", "why")
-        for row in found.unattributed:
-            version, fence = str(row.version_number), str(row.fencing_token)
-            shown.add_row(row.project_id, plain(row.field), version, fence, plain(row.subject), row.session_id, row.why)
-        output.show(shown)
     else:
-        verdict = f"each of {plural(found.changes, 'saved change')} belongs to one holder of its lock"
-        output.show(Text.assemble(("attributed ", "green"), verdict))
+        # No table: it would cut or fold the ids, which have to be copied.
+        for row in found.unattributed:
+            saved = f"{row.project_id} {row.field} version {row.version_number}, token {row.fencing_token}"
+            output.show(Text(plain(f"{saved}, by {row.subject} in session {row.session_id}: {row.why}")))
+        output.show(_verdict(found.changes, len(found.unattributed)))
     if found.unattributed:
         raise typer.Exit(1)
+
+
+def _verdict(changes: int, unattributed: int) -> Text:
+    """How it ended; a change that is missing is not among those that the database has."""
+    if unattributed:
+        cannot = f"{plural(unattributed, 'change')} cannot be attributed; the database has {changes}"
+        return Text.assemble(("not attributed ", "red"), cannot)
+    match changes:
+        case 0:
+            said = "nothing: no change is saved"
+        case 1:
+            said = "the one saved change belongs to one holder of its lock"
+        case _:
+            said = f"each of {changes} saved changes belongs to one holder of its lock"
+    return Text.assemble(("attributed ", "green"), said)

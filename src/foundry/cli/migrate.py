@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from foundry.cli.invocation import invocation
+from foundry.cli.options import SEEN_BY_OTHERS, given
 from foundry.cli.output import Failure
 
 
@@ -17,13 +18,19 @@ def migrate(
         str,
         typer.Option(
             envvar="FOUNDRY_OWNER_DATABASE_URL",
+            show_envvar=True,
+            parser=given,
             metavar="URL",
             show_default=False,
-            help="Postgres, as the role that owns the tables: postgresql://OWNER:PASSWORD@HOST/DATABASE.",
+            help="Postgres, as the role that owns the tables: postgresql://OWNER:PASSWORD@HOST/DATABASE. "
+            + SEEN_BY_OTHERS,
         ),
     ],
     server_role: Annotated[
-        str, typer.Option(metavar="ROLE", help="The role of the servers; it is given what they need and no more.")
+        str,
+        typer.Option(
+            parser=given, metavar="ROLE", help="The role of the servers; it is given what they need and no more."
+        ),
     ] = "foundry_server",
 ) -> None:
     """Make or update the tables of a Postgres database that servers share, and grant the servers' role its rights.

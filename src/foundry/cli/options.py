@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -18,6 +19,21 @@ ReasonOption: TypeAlias = Annotated[
 EtagOption: TypeAlias = Annotated[
     str, typer.Option("--etag", metavar="TAG", help="Only if the project still has this etag.")
 ]
+
+#: Of options that take a URL with a password.
+SEEN_BY_OTHERS: Final = "On the command line other users of this machine can see its password."
+
+
+def given(text: str) -> str:
+    """Return what an option was given, which must be something: an empty one is a variable that is not set."""
+    if not text:
+        raise typer.BadParameter("it is empty; give a value, or leave it out")
+    return text
+
+
+def given_path(text: str) -> Path:
+    """Return the path that an option was given; an empty one would be the directory that one is in."""
+    return Path(given(text))
 
 
 def parse_pairs(pairs: list[str] | None, option: str) -> dict[str, str]:

@@ -3,60 +3,105 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from foundry.cli.exit_codes import ExitCode
 from foundry.cli.invocation import invocation
+from foundry.cli.options import SEEN_BY_OTHERS, given, given_path
 from foundry.cli.output import Failure
+
+#: Options that are not called as their settings are.
+_OPTIONS: Final = {
+    "tls_cert_file": "--tls-cert",
+    "tls_key_file": "--tls-key",
+    "token_public_key_file": "--token-public-key",
+    "administrators": "--admin",
+}
 
 
 def serve(
     ctx: typer.Context,
     *,
     data_dir: Annotated[
-        Path | None, typer.Option(show_default=False, help="Directory of the database and the development key.")
+        Path | None,
+        typer.Option(
+            parser=given_path,
+            metavar="PATH",
+            show_default=False,
+            help="Directory of the database and the development key.",
+        ),
     ] = None,
     database_url: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", show_default=False, help="Postgres that several servers share, instead of --data-dir."
+            parser=given,
+            metavar="URL",
+            show_default=False,
+            help="Postgres that several servers share, instead of --data-dir; better in FOUNDRY_DATABASE_URL. "
+            + SEEN_BY_OTHERS,
         ),
     ] = None,
     redis_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", show_default=False, help="Redis beside it: news spread at once."),
+        typer.Option(
+            parser=given,
+            metavar="URL",
+            show_default=False,
+            help="Redis beside it: news spread at once; better in FOUNDRY_REDIS_URL. " + SEEN_BY_OTHERS,
+        ),
     ] = None,
     metrics_listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", show_default=False, help="Serve metrics for Prometheus there.")
+        str | None,
+        typer.Option(parser=given, metavar="HOST:PORT", show_default=False, help="Serve metrics for Prometheus there."),
     ] = None,
     listen: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT", show_default="127.0.0.1:50051", help="Where to listen; port 0 picks a free one."
+            parser=given,
+            metavar="HOST:PORT",
+            show_default="127.0.0.1:50051",
+            help="Where to listen; port 0 picks a free one.",
         ),
     ] = None,
     dev: Annotated[
         bool, typer.Option("--dev", help="Make a signing key for `foundry token`; for this machine only.")
     ] = False,
     tls_cert: Annotated[
-        Path | None, typer.Option(show_default=False, help="PEM file with the certificate chain.")
+        Path | None,
+        typer.Option(
+            parser=given_path, metavar="PATH", show_default=False, help="PEM file with the certificate chain."
+        ),
     ] = None,
     tls_key: Annotated[
-        Path | None, typer.Option(show_default=False, help="PEM file with the certificate's private key.")
+        Path | None,
+        typer.Option(
+            parser=given_path, metavar="PATH", show_default=False, help="PEM file with the certificate's private key."
+        ),
     ] = None,
     token_public_key: Annotated[
-        Path | None, typer.Option(show_default=False, help="PEM file with the public key that tokens are checked with.")
+        Path | None,
+        typer.Option(
+            parser=given_path,
+            metavar="PATH",
+            show_default=False,
+            help="PEM file with the public key that tokens are checked with.",
+        ),
     ] = None,
     token_issuer: Annotated[
-        str | None, typer.Option(show_default=False, help="Issuer (iss) that tokens must name.")
+        str | None,
+        typer.Option(parser=given, metavar="TEXT", show_default=False, help="Issuer (iss) that tokens must name."),
     ] = None,
     token_audience: Annotated[
-        str | None, typer.Option(show_default="foundry", help="Audience (aud) that tokens must name.")
+        str | None,
+        typer.Option(
+            parser=given, metavar="TEXT", show_default="foundry", help="Audience (aud) that tokens must name."
+        ),
     ] = None,
     admin: Annotated[
-        list[str] | None, typer.Option(metavar="SUBJECT", help="Administrator of the installation; repeatable.")
+        list[str] | None,
+        typer.Option(parser=given, metavar="SUBJECT", help="Administrator of the installation; repeatable."),
     ] = None,
     allow_plaintext: Annotated[
         bool,
@@ -72,7 +117,7 @@ def serve(
     from pydantic import ValidationError
 
     from foundry.process import run
-    from foundry.settings import ServerSettings, StartupError
+    from foundry.settings import ServerSettings, StartupError, sentence_of
 
     options = {
         "data_dir": data_dir,
@@ -91,17 +136,17 @@ def serve(
         "log_level": log_level,
         "log_json": log_json or None,
     }
+    named = {
+        name: _OPTIONS.get(name, f"--{name.replace('_', '-')}") for name, value in options.items() if value is not None
+    }
     output = invocation(ctx).output
     try:
-        settings = ServerSettings.model_validate({name: value for name, value in options.items() if value is not None})
-        if settings.data_dir is None and (settings.dev or settings.database_url is None):
-            why = "--data-dir: give it, or --database-url to share a Postgres with other servers"
-            output.fail(Failure(why, ExitCode.USAGE, "SETTINGS_INVALID"))
+        settings = ServerSettings.model_validate({name: options[name] for name in named})
+        if settings.missing:
+            output.fail(Failure(settings.missing, ExitCode.USAGE, "SETTINGS_INVALID"))
         exit_code = run(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "-".join(str(part) for part in first["loc"]).replace("_", "-")
-        output.fail(Failure(f"--{name}: {first['msg']}", ExitCode.USAGE, "SETTINGS_INVALID"))
+        output.fail(Failure(sentence_of(error, named), ExitCode.USAGE, "SETTINGS_INVALID"))
     except StartupError as error:
         output.fail(Failure(str(error), reason="STARTUP_FAILED"))
     raise typer.Exit(exit_code)

@@ -20,19 +20,22 @@ _log = structlog.get_logger(__name__)
 _RETRY_S = 1.0
 
 
-async def until_stored(change: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
+async def until_stored(change: Callable[[], Coroutine[Any, Any, bool]], retry_s: float = _RETRY_S) -> bool:
     """Make a change that must be made, and try again until the store takes it."""
     while True:
         try:
             return await change()
         except Unavailable:
-            _log.warning("session_close_postponed")
+            _log.debug("session_close_postponed")
         except Exception:  # noqa: BLE001 - whatever it was
             _log.exception("session_close_failed")
-        await asyncio.sleep(_RETRY_S)
+        await asyncio.sleep(retry_s)
 
 
 async def close_later(sessions: SessionManager, session: Session, delay_s: float, why: CloseReason) -> None:
-    """Close a session when its grace is over, unless it was resumed meanwhile."""
+    """Close a session when its grace is over, unless it was resumed meanwhile.
+
+    While the store is away nobody can resume, so the grace begins anew when it is.
+    """
     await asyncio.sleep(delay_s)
-    await until_stored(lambda: sessions.close(session, why))
+    await until_stored(lambda: sessions.close(session, why), max(delay_s, _RETRY_S))

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Encoded pieces that are kept for followers, of all runs together.
 _PIECES_BYTES_MAX = 32 * 1024 * 1024
-#: Runs whose end was seen that are remembered: news of a run may overtake each other, by seconds at most.
-_OVER_MAX = 10_000
+#: Runs whose end is remembered: news of a run may overtake each other, by seconds at most.
+_OVER_MAX = 2_000
 #: People do not see single lines at a higher pace, and a message costs more than what is in it.
 _LINGER_S_MIN = 0.025
 
@@ -46,7 +46,7 @@ class Follower:
         #: Number of the next line, by run.
         self.next_lines: dict[str, int] = {}
         #: Runs whose end it was told: what is heard of them late is not for it.
-        self.over: set[str] = set()
+        self.over: LRUCache[str, None] = LRUCache(_OVER_MAX)
         #: Runs that may have something new, in the order they are served.
         self.ready: dict[str, None] = {}
         self._console = console
@@ -68,7 +68,7 @@ class Follower:
             else:  # over, though more may have been heard of it while it was looked at
                 del self.next_lines[run_id]
                 self.ready.pop(run_id, None)
-                self.over.add(run_id)
+                self.over[run_id] = None
             taken.append(event)
             size += len(event)
         return b"".join(taken)
@@ -135,6 +135,8 @@ class Console:
 
     def _receive(self, news: News) -> None:
         project_id = news.log if isinstance(news, Entry) else news.project_id
+        if isinstance(news, Entry) and news.new.event is Event.RUN_FINISHED:
+            self._over[str(news.new.data["run_id"])] = None  # whoever comes later may hear of its lines later still
         followers = self._followers.get(project_id)
         if not followers:
             return
@@ -152,7 +154,6 @@ class Console:
             self._begins(followers, str(news.new.data["run_id"]))
         elif news.new.event is Event.RUN_FINISHED:
             run_id = str(news.new.data["run_id"])
-            self._over[run_id] = None
             self._heads.get(project_id, {}).pop(run_id, None)
             self._soon(project_id, run_id)
 

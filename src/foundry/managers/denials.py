@@ -28,7 +28,11 @@ _KEYS_MAX = 1_000
 
 
 class Denials:
-    """Counts refused acquires and calls without a valid token, and logs the counts. A crash may lose one window."""
+    """Counts refused acquires and calls without a valid token, and logs the counts. A crash may lose one window.
+
+    What could not be written is written with the next window, which is so much longer; a commit whose answer was lost
+    is so written twice.
+    """
 
     def __init__(self, lane: WriteLane, clock: Clock) -> None:
         self._lane = lane
@@ -36,14 +40,19 @@ class Denials:
         self._locks: Counter[tuple[str, str, str]] = Counter()
         self._tokens: Counter[str] = Counter()
         self._since_s = clock.monotonic_s()
+        #: Of logs that could not be written, since when their counts are.
+        self._kept_since_s: dict[str, float] = {}
 
     def lock_denied(self, project_id: str, field: str, subject: str) -> None:
         """Count an acquire that was refused because the field was held."""
         LOCK_DENIALS.inc()
+        self._count(project_id, field, subject, 1)
+
+    def _count(self, project_id: str, field: str, subject: str, count: int) -> None:
         key = (project_id, field, subject)
         if key not in self._locks and len(self._locks) >= _KEYS_MAX:
             key = (project_id, field, "others")
-        self._locks[key] += 1
+        self._locks[key] += count
 
     def authentication_failed(self, cause: str) -> None:
         """Count a call without a valid token; ``cause`` is the reason it was given."""
@@ -56,21 +65,32 @@ class Denials:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what was counted since the last time."""
+        """Write what was counted since the last time, each log by itself."""
         now_s = self._clock.monotonic_s()
-        window_ms, self._since_s = int((now_s - self._since_s) * 1000), now_s
+        since_s, self._since_s = self._since_s, now_s
+        kept_since_s, self._kept_since_s = self._kept_since_s, {}
         locks, self._locks = self._locks, Counter()
         tokens, self._tokens = self._tokens, Counter()
         by_project: dict[str, list[tuple[str, str, int]]] = {}
         for (project_id, field, subject), count in locks.items():
             by_project.setdefault(project_id, []).append((field, subject, count))
-        try:
-            for project_id, counts in by_project.items():
-                await self._write_locks(project_id, sorted(counts), window_ms)
-            if tokens:
-                await self._write_tokens(tokens, window_ms)
-        except Unavailable:
-            _log.warning("denials_lost", locks=sum(locks.values()), tokens=sum(tokens.values()))
+
+        async def write(log: str) -> None:
+            began_s = kept_since_s.get(log, since_s)
+            window_ms = int((now_s - began_s) * 1000)
+            try:
+                if log == INSTANCE_LOG:
+                    await self._write_tokens(tokens, window_ms)
+                else:
+                    await self._write_locks(log, sorted(by_project[log]), window_ms)
+            except Unavailable:
+                _log.debug("denials_postponed", log=log)
+                self._kept_since_s[log] = began_s
+                self._tokens.update(tokens if log == INSTANCE_LOG else {})
+                for field, subject, count in by_project.get(log, ()):
+                    self._count(log, field, subject, count)
+
+        await asyncio.gather(*(write(log) for log in (*by_project, *([INSTANCE_LOG] if tokens else []))))
 
     async def _write_locks(self, project_id: str, counts: list[tuple[str, str, int]], window_ms: int) -> None:
         def decide(unit: UnitOfWork) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from foundry.content import Pair, check_content, compare_all, default_kind, default_media_type
 from foundry.domain.access import Action, check_access, check_content_open
 from foundry.domain.draft import Change, DraftOrigin, NewContent, SaveResult
-from foundry.domain.errors import ContentTooLarge, InvalidArgument, InvalidContent, NotFound
+from foundry.domain.errors import ContentTooLarge, InvalidArgument, InvalidContent, LockHeld, NotFound
 from foundry.domain.field import SCRATCHPAD, FieldKind, FieldValue, check_field_name
 from foundry.managers.access import readable
 from foundry.managers.comparing import FieldDelta, delta, same, size
 from foundry.managers.saving import SaveCommand, decide_save
 from foundry.managers.versions import named_version
+from foundry.metrics import LOCK_DENIALS
 from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 
@@ -209,9 +210,13 @@ class DraftManager:
             all_fields=True,
             request=key,
         )
-        result = await self._lane.submit(
-            needs, lambda unit: decide_save(unit, caller, command, idle_limit_us=self._idle_limit_us)
-        )
+        try:
+            result = await self._lane.submit(
+                needs, lambda unit: decide_save(unit, caller, command, idle_limit_us=self._idle_limit_us)
+            )
+        except LockHeld as held:
+            LOCK_DENIALS.inc(0 if request.validate_only else len(held.locks))
+            raise
         if result.draft is None:  # nothing changed: the answer shows the version that stood
             return replace(result, draft=await self._drafts.get(request.project_id, result.head_version))
         return result

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from foundry.domain.entry import Entry
+from foundry.domain.entry import Entry, Event
 from foundry.domain.errors import Unavailable
 from foundry.domain.events import LogGrew, RunGrew
 from foundry.domain.run import RunLines
+from foundry.metrics import LOCK_GRANTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,9 +95,11 @@ class Feed:
         tail.watchers += 1
         try:
             while tail.last is None:
+                epoch = self._history.epoch
                 last = await self._entries.last_sequence(project_id)
                 tail = self._tail(project_id) or tail
-                self._begin(project_id, tail, last)
+                if epoch == self._history.epoch:  # else it may be where the log of before ended
+                    self._begin(project_id, tail, last)
         except BaseException:
             self.unwatch(project_id)
             raise
@@ -131,6 +134,7 @@ class Feed:
 
     def publish(self, news: Sequence[Committed]) -> None:
         """Spread what one commit of this process brought forth, in its order."""
+        LOCK_GRANTS.inc(sum(isinstance(item, Entry) and item.new.event is Event.LOCK_ACQUIRED for item in news))
         for item in news:
             if isinstance(item, RunLines):
                 if tail := self._tails.get(item.project_id):
@@ -191,7 +195,7 @@ class Feed:
                 if not entries:  # heard of before it can be seen: the next look finds it
                     return
         except Unavailable:
-            _log.warning("feed_postponed", log=log)
+            _log.debug("feed_postponed", log=log)
         finally:
             tail.reading = None
 
@@ -216,7 +220,11 @@ class Feed:
         watched = list(self._tails)
         if not watched:
             return
-        for log, sequence in await self._entries.last_sequences(watched):
+        epoch = self._history.epoch
+        ends = await self._entries.last_sequences(watched)
+        if epoch != self._history.epoch:  # they may be those of the logs of before
+            return
+        for log, sequence in ends:
             if tail := self._tail(log):
                 self._begin(log, tail, sequence)  # of another history; whoever watched the one before looks again
             self._heard(log, sequence)

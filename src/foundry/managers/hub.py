@@ -88,7 +88,7 @@ class SessionHub:
         self._liveness = liveness
         self._fanout = fanout
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
+        self.leaving = asyncio.Event()  # set for good when the server begins to leave
         self._doors = asyncio.Semaphore(liveness.openings_max)
 
     # --- a stream begins ---
@@ -119,7 +119,7 @@ class SessionHub:
     async def _open(
         self, caller: Caller, wanted: OpenSession, after: Position | None, seen_lines: Mapping[str, int] | None
     ) -> LiveSession:
-        if self._draining:
+        if self.leaving.is_set():
             raise GoingAway(self._liveness.drain_s)
         # Followed before it is opened: whatever ends this session is heard of.
         await self._feed.watch(wanted.project_id)
@@ -174,7 +174,7 @@ class SessionHub:
         opened = Opened(session.session_id, attached.secret, attachment, at, news.resync, role)
         live.send(self._encode(opened))
         await self._send_news(live, news)
-        if self._draining:  # it began while the streams were being counted out
+        if self.leaving.is_set():  # it began while the streams were being counted out
             self._say_goodbye(live)
         entries = [event.entry.new for event in news.events if isinstance(event, EntryEvent)]
         return [str(new.data["run_id"]) for new in entries if new.event is Event.RUN_STARTED]
@@ -352,7 +352,7 @@ class SessionHub:
 
     async def drain(self) -> None:
         """Send every client away with its session and locks intact. Streams that begin later are refused."""
-        self._draining = True
+        self.leaving.set()
         for live in list(self._live.values()):
             self._say_goodbye(live)
 

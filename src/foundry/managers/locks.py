@@ -15,7 +15,6 @@ from foundry.domain.lock import AcquireResult, Lock, ReleaseReason
 from foundry.managers.access import authorize, readable
 from foundry.managers.entries import SERVER
 from foundry.managers.holding import attached_session, check_free, grant, release
-from foundry.metrics import LOCK_GRANTS
 from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 
@@ -138,8 +137,6 @@ class LockManager:
         except BaseException:
             await self._registry.release(project_id, field, session_id, 0)
             raise
-        if not result.already_held:
-            LOCK_GRANTS.inc()
         await self._registry.confirm(project_id, field, caller.principal.subject, session_id, result.lock.fencing_token)
         return result
 

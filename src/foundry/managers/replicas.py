@@ -117,7 +117,7 @@ class Replicas:
                     next_renewal_s = now_s + self._liveness.replica_renewal_s
                 await self._observe()
             except Unavailable:
-                _log.warning("replica_renewal_postponed")
+                _log.debug("replica_renewal_postponed")
             await asyncio.sleep(_POLL_S)
 
     async def _renew(self) -> None:
@@ -140,14 +140,14 @@ class Replicas:
         others.pop(self._boot_id, None)
         self._seen = {
             name: self._seen[name] if name in self._seen and self._seen[name][0] == count else (count, now_s)
-            for name, (count, _) in others.items()
+            for name, (count, _, _) in others.items()
         }
         for name, (count, since_s) in self._seen.items():
             if now_s - since_s >= self._liveness.replica_silence_s and await self._store.fence(name, count):
-                if others[name][1]:
-                    _log.info("replica_left", replica_id=name)
+                if others[name].left:
+                    _log.info("replica_left", replica_id=name, address=others[name].address)
                 else:
-                    _log.warning("replica_given_up", replica_id=name)
+                    _log.warning("replica_given_up", replica_id=name, address=others[name].address)
 
     async def _clear_up(self) -> None:
         while True:

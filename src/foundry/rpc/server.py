@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import ServiceDescriptor
 
-    from foundry.rpc.calls import Calls
+    from foundry.rpc.calls import Calls, Context
     from foundry.settings import Limits, ServerSettings
 
 SERVICES: tuple[ServiceDescriptor, ...] = (
@@ -41,6 +41,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     run_pb2.DESCRIPTOR.services_by_name["RunService"],
     export_pb2.DESCRIPTOR.services_by_name["ExportService"],
 )
+_NAMES = frozenset(service.full_name for service in SERVICES)
 
 
 def options(limits: Limits) -> list[tuple[str, int]]:
@@ -75,9 +76,7 @@ class _GenericOnly:
         """Leave them out."""
 
 
-def build_server(
-    calls: Calls, servicers: Mapping[str, object], limits: Limits
-) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+def build_server(calls: Calls, servicers: Mapping[str, object], limits: Limits) -> tuple[grpc.aio.Server, Health]:
     """A server with all services, not started, without a port.
 
     Args:
@@ -90,7 +89,7 @@ def build_server(
         servicer = servicers[service.name]
         handlers = {method.name: _handler(calls, service, method, servicer) for method in service.methods}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
-    healthy = health.aio.HealthServicer()
+    healthy = Health()
     generic: Any = _GenericOnly(server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, generic)
     names = [service.full_name for service in SERVICES]
@@ -111,28 +110,50 @@ def _handler(calls: Calls, service: ServiceDescriptor, method: Any, servicer: ob
     return calls.unary(name, request, handler)
 
 
-class Health:
-    """What the health service says of every service, and of the server as a whole."""
+class Health(health_pb2_grpc.HealthServicer):
+    """The health service: every service of ours, and the server as a whole, serve or do not.
 
-    def __init__(self, servicer: health.aio.HealthServicer) -> None:
-        self._servicer = servicer
-        self._changing: set[asyncio.Task[None]] = set()
+    Not the one of the library: its watches never end, so a server that leaves would wait for whoever watches.
+    """
 
-    async def set(self, *, serving: bool) -> None:
-        """Report everything as serving, or as not."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *(service.full_name for service in SERVICES)):
-            await self._servicer.set(name, status)
+    def __init__(self) -> None:
+        self._serving = self._left = False
+        self._changed = asyncio.Event()
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
+        """Say it once."""
+        status = self._status(request.service)
+        if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
+            await context.abort(grpc.StatusCode.NOT_FOUND)
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
+        """Say it again whenever it is another, until the server leaves."""
+        told = None
+        while True:
+            changed, left = self._changed, self._left
+            if (status := self._status(request.service)) != told:
+                told = status
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+            if left:
+                return
+            await changed.wait()
+
+    def _status(self, service: str) -> int:
+        if service and service not in _NAMES:
+            return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        return health_pb2.HealthCheckResponse.SERVING if self._serving else health_pb2.HealthCheckResponse.NOT_SERVING
 
     def change(self, serving: bool) -> None:  # noqa: FBT001 - the one thing there is to say
-        """``set``, soon."""
-        task = asyncio.create_task(self.set(serving=serving))
-        self._changing.add(task)
-        task.add_done_callback(self._changing.discard)
+        """Report everything as serving, or as not."""
+        self._serving = serving and not self._left
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
-    async def leave(self) -> None:
+    def leave(self) -> None:
         """Report, for good, that the server leaves."""
-        await self._servicer.enter_graceful_shutdown()
+        self._left = True
+        self.change(serving=False)
 
 
 def bind(server: grpc.aio.Server, settings: ServerSettings) -> str:
@@ -144,15 +165,28 @@ def bind(server: grpc.aio.Server, settings: ServerSettings) -> str:
     Raises:
         StartupError: An address cannot be had, or the TLS files cannot be read.
     """
-    listen, cert_file, key_file = settings.listen, settings.tls_cert_file, settings.tls_key_file
-    try:
-        if settings.local_socket:
+    listen, secure = settings.listen, _tls(settings)
+    if settings.local_socket:
+        try:
             server.add_insecure_port(f"unix:{settings.local_socket}")
-        if cert_file and key_file:
-            secure = grpc.ssl_server_credentials([(key_file.read_bytes(), cert_file.read_bytes())])
-            port = server.add_secure_port(listen, secure)
-        else:
-            port = server.add_insecure_port(listen)
-    except (RuntimeError, OSError) as error:
-        raise StartupError(f"cannot listen on {listen}: is something else there, or the TLS key pair bad?") from error
+        except RuntimeError as error:
+            raise StartupError(
+                f"cannot listen on {settings.local_socket}, the local socket: is its directory there and writable, and "
+                "the path no longer than 107 bytes?"
+            ) from error
+    try:
+        port = server.add_secure_port(listen, secure) if secure else server.add_insecure_port(listen)
+    except RuntimeError as error:
+        doubt = ", or the TLS key pair bad" if secure else ", or the address not of this machine"
+        raise StartupError(f"cannot listen on {listen}: is something else there{doubt}?") from error
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+
+
+def _tls(settings: ServerSettings) -> grpc.ServerCredentials | None:
+    cert_file, key_file = settings.tls_cert_file, settings.tls_key_file
+    if not (cert_file and key_file):
+        return None
+    try:
+        return grpc.ssl_server_credentials([(key_file.read_bytes(), cert_file.read_bytes())])
+    except OSError as error:
+        raise StartupError(f"the TLS key pair cannot be read: {error.filename}: {error.strerror}") from error

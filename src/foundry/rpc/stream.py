@@ -19,6 +19,7 @@ from foundry.domain.errors import (
     AlreadyOpen,
     FirstMessageNotOpen,
     FoundryError,
+    GoingAway,
     InvalidArgument,
     SessionEnded,
 )
@@ -158,9 +159,17 @@ class SessionStream:
 
     async def _first_message(self) -> Command:
         reading = asyncio.ensure_future(self._context.read())
-        # Waiting for the task, not cancelling it: see above.
-        done, _ = await asyncio.wait({reading}, timeout=self._parts.liveness.open_limit_s)
-        if not done:
+        # Waiting for the task, not cancelling it: see above. One that is left fails when the call is over.
+        reading.add_done_callback(_looked_at)
+        leaving = asyncio.ensure_future(self._parts.hub.leaving.wait())
+        try:
+            limit_s = self._parts.liveness.open_limit_s
+            await asyncio.wait({reading, leaving}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+        if not reading.done():
+            if leaving.done():
+                raise GoingAway(self._parts.liveness.drain_s)
             raise FirstMessageNotOpen("nothing")
         message = reading.result()
         if message is grpc.aio.EOF:
@@ -357,6 +366,12 @@ def _seen_lines(runs: Sequence[session_command_pb2.RunPosition]) -> dict[str, in
 
 def _done() -> Reply:
     return Reply(done=session_event_pb2.Done())
+
+
+def _looked_at(task: asyncio.Future[Any]) -> None:
+    """Whoever has left it does not want to know how it ended."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _error_of(task: asyncio.Task[None]) -> FoundryError | None:

@@ -82,11 +82,13 @@ class Database(Reader, Protocol):
         instance_id: Id of this installation, made when its database was.
         page_token_key: Key with which page tokens are signed, 32 bytes.
         shared: Other server processes may write to it too.
+        schema: The revision of its schema.
     """
 
     instance_id: str
     page_token_key: bytes
     shared: bool
+    schema: str
 
     @property
     def writer(self) -> Writer:

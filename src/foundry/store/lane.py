@@ -68,6 +68,7 @@ class WriteLane:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._away = False
 
     def start(self) -> None:
         """Begin to take operations. Call once, on the event loop."""
@@ -126,7 +127,10 @@ class WriteLane:
         try:
             await self._transact(jobs)
         except Unavailable as away:
-            _log.warning("transaction_failed", operations=len(jobs), why=str(away))
+            # Said once, until one goes through.
+            say = _log.debug if self._away else _log.warning
+            say("transaction_failed", operations=len(jobs), why=str(away))
+            self._away = True
             self._fail(jobs, away)
         except Exception as error:  # noqa: BLE001 - the lane must outlive whatever fails in it
             parts = _apart(jobs, error)
@@ -138,6 +142,7 @@ class WriteLane:
 
     async def _transact(self, jobs: list[_Job[Any]]) -> None:
         outcomes, news = await self._writer.transact(lambda connection: self._operate(connection, jobs))
+        self._away = False
         decided = list(zip(jobs, outcomes, strict=True))
         self._waiting.extendleft(job for job, outcome in reversed(decided) if outcome is None)
         for job, outcome in decided:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import bindparam, insert, select, update
 
@@ -23,7 +23,9 @@ LIVE = Statement(
     .with_for_update(read=True)
 )
 #: A process that has left is waited for like one that is silent: its clients may be on their way to the others.
-ALL_OPEN = Statement(select(t.replica.c.replica_id, t.replica.c.renew_count, t.replica.c.state).where(_open))
+ALL_OPEN = Statement(
+    select(t.replica.c.replica_id, t.replica.c.renew_count, t.replica.c.state, t.replica.c.address).where(_open)
+)
 INSERT_REPLICA = Statement(insert(t.replica))
 #: Touches no row when the process was fenced: it must stop.
 RENEW = Statement(
@@ -38,6 +40,20 @@ FENCE = Statement(
     .where(t.replica.c.replica_id == bindparam("key"), t.replica.c.renew_count == bindparam("seen"), _open)
     .values(state=FENCED_STATE)
 )
+
+
+class OpenReplica(NamedTuple):
+    """A process that was not given up.
+
+    Attributes:
+        renew_count: Its counter.
+        left: Whether it left by itself.
+        address: Where it serves, or did.
+    """
+
+    renew_count: int
+    left: bool
+    address: str
 
 
 class ReplicaRepository:
@@ -59,9 +75,10 @@ class ReplicaRepository:
         """Say that a process ends as it should. From now on it serves no session."""
         await self._database.write(LEAVE, {"key": replica_id})
 
-    async def open(self) -> dict[str, tuple[int, bool]]:
-        """Counters of the processes that were not given up, and whether they left by themselves, by id."""
-        return {row[0]: (row[1], row[2] == LEFT_STATE) for row in await self._database.rows(ALL_OPEN, {})}
+    async def open(self) -> dict[str, OpenReplica]:
+        """The processes that were not given up, by id."""
+        rows = await self._database.rows(ALL_OPEN, {})
+        return {row[0]: OpenReplica(row[1], row[2] == LEFT_STATE, row[3]) for row in rows}
 
     async def fence(self, replica_id: str, seen: int) -> bool:
         """Give a process up unless its counter moved; True for the one caller who did."""

@@ -41,7 +41,7 @@ DEFECTS: Final = (
         (
             Edit(
                 "managers/hub.py",
-                "        if self._draining:\n            raise GoingAway(self._liveness.drain_s)\n",
+                "        if self.leaving.is_set():\n            raise GoingAway(self._liveness.drain_s)\n",
                 "",
             ),
         ),
@@ -53,7 +53,7 @@ DEFECTS: Final = (
         (
             Edit(
                 "managers/hub.py",
-                "        if self._draining:  # it began while the streams were being counted out\n"
+                "        if self.leaving.is_set():  # it began while the streams were being counted out\n"
                 "            self._say_goodbye(live)\n",
                 "",
             ),
@@ -130,7 +130,7 @@ DEFECTS: Final = (
     Defect(
         "server-leaves-in-silence",
         "A proxy sends calls to a server that refuses them.",
-        (Edit("app.py", "            await health.leave()\n", ""),),
+        (Edit("app.py", "            health.leave()\n", ""),),
         (f"{_HEALTH}::test_a_server_that_leaves_says_so",),
     ),
     Defect(
@@ -164,8 +164,8 @@ DEFECTS: Final = (
         (
             Edit(
                 _DRIVER,
-                '            self._drop()\n            _log.warning("database_lost"',
-                '            _log.warning("database_lost"',
+                "            self._drop()\n            self.outage.failed(error)",
+                "            self.outage.failed(error)",
             ),
         ),
         (f"{_WRITER}::test_a_transaction_that_takes_too_long_ends_and_is_not_continued",),

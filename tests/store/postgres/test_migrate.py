@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from foundry.store.errors import StoreError
+from foundry.store.postgres import migrate as migrate_module
 from foundry.store.postgres.guards import missing_postgres_guards
 from foundry.store.postgres.migrate import migrate
 from foundry.store.postgres.roles import excess_rights
@@ -46,6 +47,23 @@ async def test_several_migrate_at_once(postgres: PostgresServer, empty: str) -> 
     url = postgres.owner_url(empty)
     done = await asyncio.gather(*(migrate(url, server_role=postgres.server) for _ in range(4)))
     assert sorted(done) == [("", HEAD), (HEAD, HEAD), (HEAD, HEAD), (HEAD, HEAD)]
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+async def test_several_migrate_at_once_whatever_the_default_is(
+    postgres: PostgresServer, empty: str, isolation: str
+) -> None:
+    """Who has waited sees what was done meanwhile, also where transactions see what was there when they began."""
+    url = postgres.owner_url(empty)
+    await execute(url, f"ALTER DATABASE {empty} SET default_transaction_isolation TO '{isolation}'")
+    first = await asyncpg.connect(url)
+    await first.execute("SELECT pg_advisory_lock($1)", migrate_module._ADVISORY_LOCK)
+    waiting = [asyncio.create_task(migrate(url, server_role=postgres.server)) for _ in range(3)]
+    async with asyncio.timeout(20):
+        while await first.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") < 3:
+            pass
+    await first.close()
+    assert sorted(await asyncio.gather(*waiting)) == [("", HEAD), (HEAD, HEAD), (HEAD, HEAD)]
 
 
 async def test_another_schema_than_public(postgres: PostgresServer, empty: str) -> None:
@@ -146,22 +164,23 @@ async def test_no_server_is_an_error_in_words(postgres: PostgresServer, tmp_path
         await migrate("nonsense://x", server_role="x")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "DROP TRIGGER draft_no_delete ON draft",
-        "ALTER TABLE draft DISABLE TRIGGER draft_no_delete",
-        "CREATE OR REPLACE TRIGGER draft_no_delete BEFORE DELETE ON draft FOR EACH ROW WHEN (false) "
-        "EXECUTE FUNCTION guard_refuse('draft is append-only')",
-    ],
-)
+#: Ways to be rid of a guard.
+UNGUARDED = {
+    "dropped": "DROP TRIGGER draft_no_delete ON draft",
+    "off": "ALTER TABLE draft DISABLE TRIGGER draft_no_delete",
+    "altered": "CREATE OR REPLACE TRIGGER draft_no_delete BEFORE DELETE ON draft FOR EACH ROW WHEN (false) "
+    "EXECUTE FUNCTION guard_refuse('draft is append-only')",
+}
+
+
+@pytest.mark.parametrize("change", UNGUARDED.values(), ids=UNGUARDED)
 async def test_a_guard_that_is_missing_or_altered_is_an_error(
     postgres: PostgresServer, empty: str, change: str
 ) -> None:
     """There is nothing to migrate, and yet it did not succeed: no server would start."""
     url = postgres.owner_url(empty)
     await migrate(url, server_role=postgres.server)
-    await execute(url, change, f"REVOKE SELECT ON draft FROM {postgres.server}")
+    await execute(url, change, f"REVOKE ALL ON draft FROM {postgres.server}")
     with pytest.raises(StoreError, match="the guards draft_no_delete of the database are missing or altered"):
         await migrate(url, server_role=postgres.server)
     granted = f"SELECT has_table_privilege('{postgres.server}', 'draft', 'SELECT')"

@@ -67,6 +67,26 @@ async def test_a_restart_finds_the_same_installation(postgres: PostgresServer, n
     assert len(set(seen)) == 1
 
 
+# --- too little ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", ["alembic_version", "head", "log_entry"])
+async def test_a_role_that_may_do_too_little_is_told_what_to_run(
+    postgres: PostgresServer, name: str, table: str
+) -> None:
+    """Its rights come with the migration; a database that was migrated for another role has none for this one."""
+    role = postgres.server_url(name).partition("://")[2].partition(":")[0].partition("@")[0]
+    await execute(postgres.owner_url(name), f"REVOKE ALL ON {table} FROM {role}")
+    sentence = await refused(postgres.server_url(name))
+    assert f"permission denied for table {table}" in sentence
+    assert "foundry migrate --server-role" in sentence
+
+
+async def test_an_option_that_is_none_is_refused(postgres: PostgresServer, name: str) -> None:
+    """As Postgres says it."""
+    assert "no_such_option" in await refused(f"{postgres.server_url(name)}?no_such_option=5")
+
+
 # --- no database -----------------------------------------------------------------------------------------------------
 
 

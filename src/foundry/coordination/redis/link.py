@@ -119,10 +119,12 @@ class RedisLink:
                 # With them on, the pool no longer looks whether a connection it hands out is clean.
                 maint_notifications_config=MaintNotificationsConfig(enabled=False),
             )
-        except (ValueError, TypeError):
+            # Opens nothing yet; refuses options that there are not.
+            pool.make_connection()  # type: ignore[no-untyped-call]  # it has no annotations
+        except (ValueError, TypeError, RedisError):
             raise ValueError(
-                "the URL of Redis is not one: redis://, rediss:// or unix://, reserved characters in a password "
-                "percent-encoded"
+                "the URL of Redis is not one, or has an option that there is not: redis://, rediss:// or unix://, "
+                "reserved characters in a password percent-encoded"
             ) from None
         return Redis.from_pool(pool)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
@@ -12,6 +13,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from foundry.domain.errors import Unavailable
 from foundry.store.errors import StoreBusyError
+from foundry.store.postgres.outage import Outage
 from foundry.store.postgres.text import from_postgres, to_postgres
 from foundry.store.statement import compiled_select
 
@@ -136,6 +138,9 @@ class PostgresWriter:
 
     Args:
         make: Gives a connection that was checked, and the epoch that it leads to.
+
+    Attributes:
+        outage: Told of failure and success; reads tell it as well.
     """
 
     def __init__(self, make: Callable[[], Awaitable[tuple[Driver, int]]], limits: Postgres) -> None:
@@ -144,6 +149,7 @@ class PostgresWriter:
         self._driver: Driver | None = None
         self._epoch = 0
         self._stale = False
+        self.outage = Outage()
 
     def renew(self) -> None:
         """Make the next transaction on a new connection: this one may lead to a server that was replaced."""
@@ -151,12 +157,14 @@ class PostgresWriter:
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """See ``Writer.transact``."""
+        began_s = time.monotonic()
         try:
             async with asyncio.timeout(self._limits.transaction_limit_s):
                 driver = await self._connected()
                 await driver.execute("BEGIN")
                 result = await work(PostgresConnection(driver, self._epoch))
                 await _commit(driver)
+                self.outage.answered(began_s)
                 return result
         except BUSY as error:
             await self._roll_back()
@@ -171,7 +179,7 @@ class PostgresWriter:
                 await self._roll_back()
                 raise
             self._drop()
-            _log.warning("database_lost", error=type(error).__name__)
+            self.outage.failed(error)
             raise Unavailable(_AWAY_TEXT) from error
         except BaseException:
             await self._roll_back()
@@ -201,6 +209,7 @@ class PostgresWriter:
 
     async def close(self) -> None:
         """Close the connection."""
+        self.outage.end()
         driver, self._driver = self._driver, None
         if driver:
             await _closed(driver, self._limits)
@@ -219,25 +228,35 @@ async def _closed(driver: Driver, limits: Postgres) -> None:
         driver.terminate()
 
 
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+async def to_the_end(work: Coroutine[Any, Any, T], outage: Outage | None = None) -> T:
     """Run work in a task of its own, to its end also when the caller is cancelled.
 
     A call that is cancelled while the driver waits for an answer would leave the connection in the middle of it.
 
+    Args:
+        outage: Told of failure and success, whoever still waits for it.
+
     Raises:
         Unavailable: The database cannot be reached.
     """
+    began_s = time.monotonic()
     task = asyncio.create_task(work)
-    task.add_done_callback(_looked_at)
+    task.add_done_callback(lambda task: _looked_at(task, outage, began_s))
     try:
         return await asyncio.shield(task)
     except (*AWAY, *BUSY) as error:
         if isinstance(error, ValueError):
             raise
-        _log.warning("database_unavailable", error=type(error).__name__)
         raise Unavailable(_AWAY_TEXT) from error
 
 
-def _looked_at(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()
+def _looked_at(task: asyncio.Task[Any], outage: Outage | None, began_s: float) -> None:
+    if task.cancelled():
+        return
+    error = task.exception()
+    if isinstance(error, BUSY):
+        _log.warning("database_busy", error=type(error).__name__)
+    elif outage and error is None:
+        outage.answered(began_s)
+    elif outage and isinstance(error, (*AWAY, Unavailable)) and not isinstance(error, ValueError):
+        outage.failed(error)

@@ -15,7 +15,6 @@ from foundry.store.errors import StoreError
 from foundry.store.postgres.clock import DatabaseClock
 from foundry.store.postgres.connection import (
     AWAY,
-    BUSY,
     Driver,
     PostgresConnection,
     PostgresWriter,
@@ -23,6 +22,7 @@ from foundry.store.postgres.connection import (
     to_the_end,
 )
 from foundry.store.postgres.guards import missing_postgres_guards
+from foundry.store.postgres.reasons import reason
 from foundry.store.postgres.roles import excess_rights
 from foundry.store.postgres.schema import check_schema
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from foundry.clock import Clock
     from foundry.settings import Postgres
     from foundry.store.database import Reader
+    from foundry.store.postgres.outage import Outage
     from foundry.store.statement import Row, Statement
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class PostgresDatabase:
         self._wal_end = 0
         self._closed = False
         self.instance_id = ""
+        self.schema = ""
         self.page_token_key = b""
 
     @classmethod
@@ -84,11 +86,16 @@ class PostgresDatabase:
         database = cls(url, limits, local)
         try:
             await database._begin()
-        except (*AWAY, *BUSY, Unavailable, ValueError) as error:
+        except asyncpg.InsufficientPrivilegeError as error:
             await database.close()
-            cause = error.__cause__ or error
-            text = "" if isinstance(cause, ValueError) else f": {cause}"  # which may quote the URL with its password
-            raise StoreError(f"the database at --database-url cannot be used{text}") from error
+            raise StoreError(
+                f"the server's role may do too little: {error}; run foundry migrate --server-role with this role"
+            ) from error
+        except (*AWAY, asyncpg.PostgresError, Unavailable, ValueError, OverflowError) as error:
+            await database.close()
+            raise StoreError(
+                f"the database at --database-url cannot be used: {reason(error.__cause__ or error)}"
+            ) from error
         except BaseException:
             await database.close()
             raise
@@ -115,6 +122,7 @@ class PostgresDatabase:
                 await driver.execute("SELECT pg_advisory_xact_lock($1)", _START_LOCK)
                 facts = await instance.begin(PostgresConnection(driver), self.clock.now_us(), revision)
             self.instance_id, self.page_token_key = facts.instance_id, facts.page_token_key
+            self.schema = revision
             await self._check_history(driver)
         finally:
             await driver.close(timeout=self._limits.connect_limit_s)
@@ -201,7 +209,7 @@ class PostgresDatabase:
         return await self._read(lambda driver: PostgresConnection(driver).write(statement, [parameters]))
 
     async def _read(self, work: Callable[[Driver], Awaitable[T]]) -> T:
-        return await to_the_end(self._on_pooled(work))
+        return await to_the_end(self._on_pooled(work), self.writer.outage)
 
     async def _on_pooled(self, work: Callable[[Driver], Awaitable[T]]) -> T:
         async with self._pooled() as driver:
@@ -243,12 +251,12 @@ class PostgresDatabase:
         """See ``Database.snapshot``."""
         beginning = asyncio.ensure_future(self._begin_snapshot())
         try:
-            held, epoch = await to_the_end(_result(beginning))
+            held, epoch = await to_the_end(_result(beginning), self.writer.outage)
         except asyncio.CancelledError:
             beginning.add_done_callback(self._end_unwanted)
             raise
         try:
-            yield _Snapshot(held)
+            yield _Snapshot(held, self.writer.outage)
         finally:
             await to_the_end(self._end_snapshot(held, epoch))
 
@@ -303,14 +311,15 @@ async def _result(future: asyncio.Future[T]) -> T:
 class _Snapshot:
     """A ``Reader`` inside one transaction."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, outage: Outage) -> None:
         self._connection = PostgresConnection(driver)
+        self._outage = outage
 
     async def row(self, statement: Statement, parameters: Mapping[str, Any]) -> Row | None:
-        return await to_the_end(self._connection.row(statement, parameters))
+        return await to_the_end(self._connection.row(statement, parameters), self._outage)
 
     async def rows(self, statement: Statement, parameters: Mapping[str, Any]) -> list[Row]:
-        return await to_the_end(self._connection.rows(statement, parameters))
+        return await to_the_end(self._connection.rows(statement, parameters), self._outage)
 
     async def fetch(self, query: Select[Any]) -> Sequence[Row]:
-        return await to_the_end(self._connection.fetch(query))
+        return await to_the_end(self._connection.fetch(query), self._outage)

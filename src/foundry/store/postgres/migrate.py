@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import foundry.store
 from foundry.store.errors import StoreError
+from foundry.store.postgres.guards import missing_postgres_guards
+from foundry.store.postgres.reasons import reason
 from foundry.store.postgres.roles import grants
 
 if TYPE_CHECKING:
@@ -25,10 +27,17 @@ if TYPE_CHECKING:
 #: Only one migration of a database runs at a time; the number is ours, and says "foundry".
 _ADVISORY_LOCK = 0x666F756E647279
 _CONNECT_S = 10.0
+_SETTINGS = {
+    "application_name": "foundry migrate",
+    # Whoever has waited must see what was done meanwhile, whatever the database's own default is.
+    "default_transaction_isolation": "read committed",
+}
 #: Another migration may take its time; nothing waits behind this wait.
 _WAIT_FOR_ANOTHER = ("SET LOCAL statement_timeout TO '10min'", "SET LOCAL lock_timeout TO 0")
 #: While a change waits for a table, everybody else waits behind it; rather give up and be run again.
 _WAIT_FOR_TABLES = "SET LOCAL lock_timeout TO '10s'"
+#: What may be gone the next time.
+_IN_THE_WAY = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError)
 _OLDEST_POSTGRES = 150_000
 _ABOUT = """
 SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), quote_ident(current_schema()),
@@ -50,13 +59,12 @@ async def migrate(owner_url: str, *, server_role: str) -> tuple[str, str]:
 
     Raises:
         StoreError: The database cannot be reached or is no UTF-8 database of Postgres 15 or newer, the role is not
-            there, the schema is from a newer version of foundry, or something stood in the way. Nothing has changed.
+            there, the schema is from a newer version of foundry, a guard is missing or altered, or something stood in
+            the way. Nothing has changed.
     """
 
     async def connect() -> Any:  # noqa: ANN401 - asyncpg's connection, which SQLAlchemy wraps
-        return await asyncpg.connect(
-            owner_url, timeout=_CONNECT_S, server_settings={"application_name": "foundry migrate"}
-        )
+        return await asyncpg.connect(owner_url, timeout=_CONNECT_S, server_settings=_SETTINGS)
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:
@@ -67,15 +75,17 @@ async def migrate(owner_url: str, *, server_role: str) -> tuple[str, str]:
             revisions = await connection.run_sync(_upgrade)
             for sql in grants(server_role, schema):
                 await connection.exec_driver_sql(sql)
+            await _check_guards(connection)
             return revisions
     except CommandError as error:
         raise StoreError(
             f"the schema is from another version of foundry ({error}); migrate with that version"
         ) from error
-    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError, OverflowError) as error:
         # What SQLAlchemy wraps was caused by what asyncpg said.
         why = (error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else None) or error
-        raise StoreError(f"the database cannot be migrated: {str(why) or type(why).__name__}") from error
+        again = "; nothing has changed, run it again" if isinstance(why, _IN_THE_WAY) else ""
+        raise StoreError(f"the database cannot be migrated: {reason(why)}{again}") from error
     finally:
         await engine.dispose()
 
@@ -95,6 +105,17 @@ async def _schema(connection: AsyncConnection, server_role: str) -> str:
     if is_owner:
         raise StoreError(f"the role {server_role} migrates, so it must not serve; the server needs a role of its own")
     return str(schema)
+
+
+async def _check_guards(connection: AsyncConnection) -> None:
+    """Who changed what is written could have taken a guard away before; a migration must not make it look sound."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    missing = await missing_postgres_guards(driver)
+    if missing:
+        raise StoreError(
+            f"the guards {', '.join(missing)} of the database are missing or altered, and no server starts without "
+            "them; nothing has changed: find out who did it, then make them again, see docs/operations.md"
+        )
 
 
 def _upgrade(connection: Connection) -> tuple[str, str]:

@@ -72,6 +72,7 @@ class SqliteDatabase:
                 raise StoreError(f"{self._path} cannot be opened as a database: {why}") from error
             opened.pop_all()
         self.writer = SqliteWriter(self.connection)
+        self.schema = revision
         self.connection.epoch = facts.epoch
         self.instance_id, self.epoch, self.page_token_key = facts.instance_id, facts.epoch, facts.page_token_key
         # Lists and filters, whose size or shape varies, go through ordinary SQLAlchemy connections in threads.

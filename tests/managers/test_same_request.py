@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from foundry.domain.entry import Event
-from foundry.domain.errors import RequestIdReused, Unavailable
+from foundry.domain.errors import RequestIdReused
 from foundry.store.database import Connection, Writer
 from foundry.store.statement import Statement
 from tests.managers.servers import PATIENCE_S, servers
@@ -71,7 +71,7 @@ async def saves(workspace: Workspace, project_id: str) -> int:
 
 
 async def test_one_id_in_two_projects_at_once(pair: list[Workspace]) -> None:
-    """One saves; the other is asked to come again, and then hears that the id is taken."""
+    """One saves; the other is run again, and hears that the id is taken."""
     one, two = pair
     projects = [await one.project(), await one.project()]
 
@@ -79,8 +79,8 @@ async def test_one_id_in_two_projects_at_once(pair: list[Workspace]) -> None:
         return workspace.save_unary(project_id, 0, {"notes": "x"}, request_id="same")
 
     answers = await together(pair, saving(one, projects[0]), saving(two, projects[1]))
-    assert sorted(isinstance(answer, Unavailable) for answer in answers) == [False, True]
-    lost = int(isinstance(answers[1], Unavailable))
+    assert sorted(isinstance(answer, RequestIdReused) for answer in answers) == [False, True]
+    lost = int(isinstance(answers[1], RequestIdReused))
     won = 1 - lost
     assert not isinstance(answers[won], BaseException)
     for workspace in pair:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,9 @@ async def live(workspace: Workspace) -> int:
     await workspace.save_unary(project_id, 0, {"notes": "a", "system_prompt": "b", "topology": "{}"})
     session = await workspace.session(project_id, BOB)
     locks = [await workspace.lock(session, name, BOB) for name in ("notes", "topology")]
+    odd = replace(BOB, principal=replace(BOB.principal, display_name="B\0b"))
     for version in (1, 2):  # under the same lock
-        await workspace.save(locks[0], f"text {version}", version, BOB, keep=True)
+        await workspace.save(locks[0], f"text {version}", version, odd, keep=True)
     tokens = {lock.field: lock.fencing_token for lock in locks}
     both = [RequestedChange("notes", content=b"\xc3\xbc"), RequestedChange("topology", remove=True)]
     await workspace.drafts.create_draft(BOB, SaveRequest(project_id, 3, tokens, session.session_id), both)

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from foundry.domain.entry import INSTANCE_LOG, Event, NewEntry
-from foundry.domain.errors import Unavailable
+from foundry.domain.errors import OutcomeUnknown, Unavailable
 from foundry.domain.principal import SYSTEM
 from foundry.domain.project import Member, Role
 from foundry.store.needs import Needs
@@ -80,7 +80,7 @@ async def test_a_failed_commit_refuses_the_batch(workspace: Workspace) -> None:
     results = await asyncio.gather(
         *[workspace.lane.submit(INSTANCE, operation) for operation in operations], return_exceptions=True
     )
-    assert [type(result) for result in results] == [Unavailable] * 3
+    assert [type(result) for result in results] == [OutcomeUnknown] * 3
     assert (await marks(workspace), len(workspace.batches)) == ([], before)
     await both(workspace)
     assert await marks(workspace) == ["a", "b"]

@@ -20,8 +20,8 @@ _log = structlog.get_logger(__name__)
 _RETRY_S = 1.0
 
 
-async def until_stored(change: Callable[[], Coroutine[Any, Any, bool]], retry_s: float = _RETRY_S) -> bool:
-    """Make a change that must be made, and try again until the store takes it."""
+async def until_stored(change: Callable[[], Coroutine[Any, Any, bool]], retry_s: float = 0.0) -> bool:
+    """Make a change that must be made, and try again until the store takes it, after ``retry_s`` or a second."""
     while True:
         try:
             return await change()
@@ -29,7 +29,7 @@ async def until_stored(change: Callable[[], Coroutine[Any, Any, bool]], retry_s:
             _log.debug("session_close_postponed")
         except Exception:  # noqa: BLE001 - whatever it was
             _log.exception("session_close_failed")
-        await asyncio.sleep(retry_s)
+        await asyncio.sleep(max(retry_s, _RETRY_S))
 
 
 async def close_later(sessions: SessionManager, session: Session, delay_s: float, why: CloseReason) -> None:
@@ -38,4 +38,4 @@ async def close_later(sessions: SessionManager, session: Session, delay_s: float
     While the store is away nobody can resume, so the grace begins anew when it is.
     """
     await asyncio.sleep(delay_s)
-    await until_stored(lambda: sessions.close(session, why), max(delay_s, _RETRY_S))
+    await until_stored(lambda: sessions.close(session, why), retry_s=delay_s)

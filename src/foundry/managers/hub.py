@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from foundry.domain.entry import Entry, Event
-from foundry.domain.errors import FoundryError, GoingAway, Unavailable
+from foundry.domain.errors import FoundryError, GoingAway, OutcomeUnknown
 from foundry.domain.events import (
     CaughtUp,
     EntryEvent,
@@ -128,7 +128,7 @@ class SessionHub:
             attached = await self._sessions.open(caller, wanted, attempt)
         except BaseException as error:
             self._feed.unwatch(wanted.project_id)
-            if isinstance(error, Unavailable):
+            if isinstance(error, OutcomeUnknown):
                 self._spawn(until_stored(lambda: self._sessions.disown(wanted, attempt)))
             raise
         session = attached.session

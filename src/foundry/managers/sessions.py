@@ -123,7 +123,7 @@ class SessionManager:
             attempt: Names what is made; to be given to ``disown`` if it is not known whether it was.
 
         Raises:
-            Unavailable: It may be open nevertheless.
+            OutcomeUnknown: It may be open nevertheless.
             ResumeRefused: The secret is not the newest of a session of this principal in this project.
             SessionEnded: The session was superseded, or ended by somebody.
             LimitExceeded: The project has too many open sessions.

@@ -37,14 +37,15 @@ _SQLITE: Final = {
     "changed_sha256": "json_extract(changed.value, '$.after_sha256')",
     "sha256": "lower(hex(c.after_sha256))",
 }
+#: JSON and not JSONB, which takes no text with U+0000 in it, wherever in an entry that is.
 _POSTGRES: Final = {
-    "said": "convert_from(entry, 'UTF8')::jsonb",
+    "said": "convert_from(entry, 'UTF8')::json",
     "field": "said #>> '{data,field}'",
     "fence": "(said #>> '{data,fencing_token}')::bigint",
     "version": "(said #>> '{data,version_number}')::bigint",
     "session": "said ->> 'session_id'",
     "actor": "said #>> '{actor,id}'",
-    "changed_fields": "jsonb_array_elements(said #> '{data,changed_fields}')",
+    "changed_fields": "json_array_elements(said #> '{data,changed_fields}')",
     "changed_field": "changed.value ->> 'field'",
     "changed_fence": "(changed.value ->> 'fencing_token')::bigint",
     "changed_sha256": "changed.value ->> 'after_sha256'",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import structlog
 
 from foundry.domain.errors import Unavailable
-from foundry.store.errors import StoreBusyError
+from foundry.store.errors import RequestTakenError, StoreBusyError
 from foundry.store.flush import Write, flush
 from foundry.store.needs import Needs
 from foundry.store.shelf import NotCoveredError, Shelf
@@ -122,8 +122,12 @@ class WriteLane:
 
     # --- one transaction ---
 
-    async def _settle(self, jobs: list[_Job[Any]]) -> None:
-        """Run jobs as one transaction; if it fails over one of them, each in a transaction of its own."""
+    async def _settle(self, jobs: list[_Job[Any]], *, again: bool = True) -> None:
+        """Run jobs as one transaction; if it fails over one of them, each in a transaction of its own.
+
+        Args:
+            again: Whether one whose request was taken meanwhile is run once more.
+        """
         try:
             await self._transact(jobs)
         except Unavailable as away:
@@ -134,11 +138,12 @@ class WriteLane:
             self._fail(jobs, away)
         except Exception as error:  # noqa: BLE001 - the lane must outlive whatever fails in it
             parts = _apart(jobs, error)
-            if len(parts) == 1:
+            taken = isinstance(error, RequestTakenError)
+            if len(parts) == 1 and not (taken and again):
                 self._fail(jobs, _told(jobs, error))
                 return
             for part in parts:
-                await self._settle(part)
+                await self._settle(part, again=not taken)
 
     async def _transact(self, jobs: list[_Job[Any]]) -> None:
         outcomes, news = await self._writer.transact(lambda connection: self._operate(connection, jobs))
@@ -195,7 +200,7 @@ def _told(jobs: list[_Job[Any]], error: Exception) -> Exception:
 
 def _apart(jobs: list[_Job[Any]], error: Exception) -> list[list[_Job[Any]]]:
     """The jobs in smaller parts: by project when somebody else holds one, else one by one."""
-    if not isinstance(error, StoreBusyError):
+    if not isinstance(error, StoreBusyError) or isinstance(error, RequestTakenError):
         return [[job] for job in jobs]
     projects: defaultdict[str, list[_Job[Any]]] = defaultdict(list)
     for job in jobs:

@@ -125,16 +125,19 @@ async def test_servers_that_find_another_history_at_once_raise_the_epoch_once(
 
 async def _all_look(databases: list[PostgresDatabase], owner: str) -> None:
     """Each finds something by itself, before the first of them may say so; then all have the one epoch of it."""
-    async with held(owner, _FACTS) as holding:
-        looking = [asyncio.create_task(database.look()) for database in databases]
-        await waiting(holding, len(databases))
-    await asyncio.gather(*looking)
-    for database in databases:
-        await database.look()
-    raised = int(await value_of(owner, _EPOCH))
-    assert raised > 1
-    assert [database.epoch for database in databases] == [raised] * len(databases)
-    await asyncio.gather(*(database.close() for database in databases))
+    try:
+        async with held(owner, _FACTS) as holding:
+            looking = [asyncio.create_task(database.look()) for database in databases]
+            await waiting(holding, len(databases))
+        await asyncio.gather(*looking)
+        assert len({database.epoch for database in databases}) == 1
+        for database in databases:
+            await database.look()
+        raised = int(await value_of(owner, _EPOCH))
+        assert raised > 1
+        assert [database.epoch for database in databases] == [raised] * len(databases)
+    finally:
+        await asyncio.gather(*(database.close() for database in databases))
 
 
 async def test_a_log_that_ends_before_where_it_ended_is_another_history(postgres: PostgresServer, url: str) -> None:
@@ -186,20 +189,21 @@ async def test_an_epoch_never_falls(postgres: PostgresServer, url: str) -> None:
 async def test_what_was_under_way_leaves_no_connection_of_before(postgres: PostgresServer, url: str) -> None:
     """A read and a snapshot may end where they began, at the server that was replaced; nobody comes after them."""
     owner = owner_of(postgres, url)
-    database = await PostgresDatabase.open(url, LIMITS, SystemClock())
-    gate = await asyncpg.connect(owner)
-    await gate.execute("SELECT pg_advisory_lock($1)", _GATE)
-    late = asyncio.create_task(database.row(_LATE_PID, {}))
-    async with database.snapshot() as reader:
-        await waiting(gate, 1)
-        await execute(owner, _ELSEWHERE)
-        await database.look()
-        in_snapshot = await reader.row(_PID, {})
-    await gate.close()
-    before = {row[0] for row in (in_snapshot, await late) if row}
-    assert len(before) == 2
-    assert not before & await readers(database)
-    await database.close()
+    async with a_server(url) as database, contextlib.AsyncExitStack() as stack:
+        gate = await asyncpg.connect(owner)
+        stack.push_async_callback(gate.close)
+        await gate.execute("SELECT pg_advisory_lock($1)", _GATE)
+        late = asyncio.create_task(database.row(_LATE_PID, {}))
+        async with database.snapshot() as reader:
+            await waiting(gate, 1)
+            await execute(owner, _ELSEWHERE)
+            await database.look()
+            in_snapshot = await reader.row(_PID, {})
+        await gate.execute("SELECT pg_advisory_unlock($1)", _GATE)
+        before = {row[0] for row in (in_snapshot, await late) if row}
+        assert len(before) == 2
+        now = await readers(database)
+    assert not before & now
 
 
 # --- what is written meanwhile ---------------------------------------------------------------------------------------
@@ -207,21 +211,20 @@ async def test_what_was_under_way_leaves_no_connection_of_before(postgres: Postg
 
 async def test_a_transaction_knows_the_history_it_writes_to(postgres: PostgresServer, url: str) -> None:
     """That of its connection, whatever the server has learned since it began."""
-    database = await PostgresDatabase.open(url, LIMITS, SystemClock())
+    async with a_server(url) as database:
 
-    async def meanwhile(connection: Connection) -> tuple[int, int]:
-        await execute(owner_of(postgres, url), _ELSEWHERE)
-        await database.look()
-        return connection.epoch, database.epoch
+        async def meanwhile(connection: Connection) -> tuple[int, int]:
+            await execute(owner_of(postgres, url), _ELSEWHERE)
+            await database.look()
+            return connection.epoch, database.epoch
 
-    async def now(connection: Connection) -> int:
-        return connection.epoch
+        async def now(connection: Connection) -> int:
+            return connection.epoch
 
-    assert await database.writer.transact(now) == 1
-    before, known = await database.writer.transact(meanwhile)
-    assert before == 1 < known
-    assert await database.writer.transact(now) == known
-    await database.close()
+        assert await database.writer.transact(now) == 1
+        before, known = await database.writer.transact(meanwhile)
+        assert before == 1 < known
+        assert await database.writer.transact(now) == known
 
 
 async def test_a_session_that_was_under_way_is_of_the_history_that_it_was_written_to(
@@ -245,8 +248,6 @@ async def test_a_session_that_was_under_way_is_of_the_history_that_it_was_writte
 
 async def test_a_start_that_has_to_wait_for_too_long_is_refused_in_words(postgres: PostgresServer, url: str) -> None:
     """Somebody holds the log of the installation, and the server neither waits for ever nor ends with a traceback."""
-    first = await PostgresDatabase.open(url, LIMITS, SystemClock())
-    async with held(owner_of(postgres, url), "head WHERE log = 'instance'"):
+    async with a_server(url), held(owner_of(postgres, url), "head WHERE log = 'instance'"):
         with pytest.raises(StoreError, match="cannot be used"):
             await PostgresDatabase.open(url, Postgres(lock_limit_s=0.1), SystemClock())
-    await first.close()

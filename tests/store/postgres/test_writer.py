@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from foundry.clock import SystemClock
-from foundry.domain.errors import Unavailable
+from foundry.domain.errors import OutcomeUnknown, Unavailable
 from foundry.settings import Postgres
 from foundry.store import tables as t
 from foundry.store.postgres.database import PostgresDatabase
@@ -88,7 +88,7 @@ async def test_a_batch_whose_commit_got_lost_is_not_run_again(url: str, tmp_path
                 return await asyncio.gather(*submitted, return_exceptions=True)
 
             proxy.arm(when)
-            assert [type(answer) for answer in await both()] == [Unavailable, Unavailable]
+            assert [type(answer) for answer in await both()] == [OutcomeUnknown] * 2
             once = ["a", "b"] if when == "after" else []
             assert await marks(workspace) == once
             assert [type(answer) for answer in await both()] == [int, int]

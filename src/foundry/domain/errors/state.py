@@ -146,6 +146,10 @@ class Unavailable(FoundryError):
     retry_after_s = 1.0
 
 
+class OutcomeUnknown(Unavailable):
+    """The same, where the answer to the commit was lost: whether it was made is not known."""
+
+
 class GoingAway(FoundryError):
     """The server is shutting down; sessions keep their locks and may resume."""
 

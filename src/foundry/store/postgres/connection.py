@@ -11,8 +11,8 @@ import asyncpg
 import structlog
 from asyncpg.connect_utils import SessionAttribute
 
-from foundry.domain.errors import Unavailable
-from foundry.store.errors import StoreBusyError
+from foundry.domain.errors import OutcomeUnknown, Unavailable
+from foundry.store.errors import RequestTakenError, StoreBusyError
 from foundry.store.postgres.outage import Outage
 from foundry.store.postgres.text import from_postgres, to_postgres
 from foundry.store.statement import compiled_select
@@ -158,11 +158,13 @@ class PostgresWriter:
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """See ``Writer.transact``."""
         began_s = time.monotonic()
+        committing = False
         try:
             async with asyncio.timeout(self._limits.transaction_limit_s):
                 driver = await self._connected()
                 await driver.execute("BEGIN")
                 result = await work(PostgresConnection(driver, self._epoch))
+                committing = True
                 await _commit(driver)
                 self.outage.answered(began_s)
                 return result
@@ -173,14 +175,14 @@ class PostgresWriter:
             await self._roll_back()
             if error.constraint_name != _REQUESTS:
                 raise
-            raise StoreBusyError("this request is under way elsewhere; try again") from error
+            raise RequestTakenError("a request of this id was under way elsewhere; try again") from error
         except (*AWAY, Unavailable) as error:
             if isinstance(error, ValueError):  # what was asked was wrong, and not the database
                 await self._roll_back()
                 raise
             self._drop()
             self.outage.failed(error)
-            raise Unavailable(_AWAY_TEXT) from error
+            raise (OutcomeUnknown if committing else Unavailable)(_AWAY_TEXT) from error
         except BaseException:
             await self._roll_back()
             raise

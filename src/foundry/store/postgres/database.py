@@ -42,7 +42,7 @@ _log = structlog.get_logger(__name__)
 
 #: Of servers that start together one makes the facts of the installation; the number is ours.
 _START_LOCK = 0x666F756E647279 + 1
-_WAL = "SELECT left(pg_walfile_name(lsn), 8), (lsn - '0/0')::bigint FROM pg_current_wal_lsn() AS at (lsn)"
+_WAL = "SELECT left(pg_walfile_name(lsn), 8), (lsn - '0/0')::bigint FROM pg_current_wal_flush_lsn() AS at (lsn)"
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _FACTS = "SELECT name, value FROM instance WHERE name IN ('epoch', 'wal_timeline') ORDER BY name FOR UPDATE"
 _SET_FACT = "INSERT INTO instance (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value"

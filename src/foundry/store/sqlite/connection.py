@@ -8,7 +8,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from foundry.domain.errors import Unavailable
+from foundry.domain.errors import OutcomeUnknown, Unavailable
 from foundry.store.errors import StoreBusyError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class SqliteWriter:
             connection.sql("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
-            raise Unavailable("the store could not commit") from error
+            raise OutcomeUnknown("the store could not commit") from error
         self._commit_seconds += (time.perf_counter() - began - self._commit_seconds) / 16
         return result
 

@@ -61,7 +61,8 @@ SAMPLES: list[FoundryError] = [
         errors.SessionEnded(reason, "why", "s")
         for reason in ("SESSION_SUPERSEDED", "SESSION_SILENT", "SESSION_ENDED", "SLOW_CONSUMER", "ACCESS_LOST")
     ),
-    errors.Unavailable("the store could not commit"),
+    errors.OutcomeUnknown("the store could not commit"),
+    errors.Unavailable("the store takes no writes now"),
     errors.GoingAway(2.0),
 ]
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+# Everything is started by exec, nothing by fork. With it gRPC does something at each of them, of which a child crashes
+# now and then before it has become anything. Read when gRPC is imported.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import pytest
 import uvloop

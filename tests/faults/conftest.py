@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
 
     from tests.servers.postgres import PrivateServer
     from tests.servers.redis import RedisServer
-
-
-# Programs are only ever started anew here, and gRPC would remark on each.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 def pytest_asyncio_loop_factories(

@@ -65,6 +65,7 @@ REFUSALS = [
         for reason in ("SESSION_SUPERSEDED", "SESSION_SILENT", "SESSION_ENDED", "SLOW_CONSUMER", "ACCESS_LOST")
     ),
     errors.Unavailable("no"),
+    errors.OutcomeUnknown("no"),
     errors.GoingAway(1.0),
     KeyError("secret"),
 ]

@@ -57,7 +57,6 @@ async def test_an_outage_is_said_once_and_its_end_is_too(url: str, tmp_path: Pat
                             async with database.snapshot():
                                 pass
                     assert loud(lines) == ["database_unavailable", "transaction_failed"]
-                    assert len(lines) == 20
                     proxy.heal()
                     await ReplicaRepository(database).open()
                     await workspace.lane.submit(INSTANCE, noting("b"))

@@ -72,6 +72,9 @@ class Liveness(BaseModel):
     #: Each server process tells the others that it lives this often, and is given up after this long without.
     replica_renewal_s: float = Field(3.0, gt=0, le=30)
     replica_silence_s: float = Field(10.0, gt=0, le=120)
+    #: Sessions of a process that was stopped may be resumed at the others for this long: its clients know that it went,
+    #: and many of them take their time to come in.
+    departure_grace_s: float = Field(30.0, gt=0, le=120)
     #: A lock without save, touch or renewal for this long is released, with a warning before.
     idle_limit_s: float = Field(900.0, gt=0, le=86_400)
     idle_warning_s: float = Field(120.0, ge=0, le=3_600)

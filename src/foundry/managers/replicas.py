@@ -86,7 +86,7 @@ class Replicas:
     async def leave(self) -> None:
         """Say that this process ends as it should, once its sessions were seen off; nothing happens without the store.
 
-        Nobody's sessions are closed by it: the others wait for their clients as they would after a crash.
+        Nobody's sessions are closed by it: their clients were sent to the others, and are waited for there.
         """
         if self._healthy:
             with contextlib.suppress(Unavailable):
@@ -143,11 +143,13 @@ class Replicas:
             for name, (count, _, _) in others.items()
         }
         for name, (count, since_s) in self._seen.items():
-            if now_s - since_s >= self._liveness.replica_silence_s and await self._store.fence(name, count):
-                if others[name].left:
-                    _log.info("replica_left", replica_id=name, address=others[name].address)
+            left, address = others[name].left, others[name].address
+            limit_s = self._liveness.departure_grace_s if left else self._liveness.replica_silence_s
+            if now_s - since_s >= limit_s and await self._store.fence(name, count):
+                if left:
+                    _log.info("replica_left", replica_id=name, address=address)
                 else:
-                    _log.warning("replica_given_up", replica_id=name, address=others[name].address)
+                    _log.warning("replica_given_up", replica_id=name, address=address)
 
     async def _clear_up(self) -> None:
         while True:

@@ -55,7 +55,7 @@ DEFECTS: Final = (
     Defect(
         "nobody-is-given-up",
         "The locks of a dead server stay held for ever.",
-        (Edit("managers/replicas.py", "now_s - since_s >= self._liveness.replica_silence_s and ", "False and "),),
+        (Edit("managers/replicas.py", "now_s - since_s >= limit_s and ", "False and "),),
         (f"{_MISSING}::test_what_a_dead_server_left_is_closed_also_in_its_grace",),
     ),
     Defect(

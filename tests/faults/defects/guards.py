@@ -20,12 +20,12 @@ def _never(table: str, name: str, verb: str) -> tuple[Edit, ...]:
         Edit(
             _THIRD,
             f"CREATE TRIGGER {name} BEFORE {verb} ON {{schema}}.{table} FOR EACH ROW EXECUTE FUNCTION",
-            f"CREATE TRIGGER {name} BEFORE {verb} ON {{schema}}.{table} FOR EACH ROW WHEN (false) EXECUTE FUNCTION",
+            f"CREATE TRIGGER {name} BEFORE {verb} ON {{schema}}.{table} FOR EACH ROW WHEN ((1 = 2)) EXECUTE FUNCTION",
         ),
         Edit(
             _POSTGRES,
             f'_trigger("{name}", "{verb}", "{table}", "guard_{name}()"),',
-            f'_trigger("{name}", "{verb}", "{table}", "guard_{name}()", "false"),',
+            f'_trigger("{name}", "{verb}", "{table}", "guard_{name}()", "1 = 2"),',
         ),
     )
 
@@ -76,8 +76,9 @@ DEFECTS: Final = (
     Defect(
         "sqlite-change-needs-no-lock",
         "A version can be written that nobody held the lock for, by whatever program.",
-        tuple(
-            Edit(path, "AND lock_id = NEW.lock_id AND last_changed", "AND last_changed") for path in (_FIRST, _SQLITE)
+        (
+            Edit(_THIRD, "NEW.fence AND lock_id = NEW.lock_id AND last", "NEW.fence AND last"),
+            Edit(_SQLITE, "AND lock_id = NEW.lock_id AND last", "AND last"),
         ),
         (f"{_ON_SQLITE}::test_a_change_is_made_under_its_lock",),
     ),

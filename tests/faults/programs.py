@@ -111,6 +111,8 @@ class StormProcess(_Program):
         projects: Its projects, with the file of the recording of each.
     """
 
+    patience_s = 100.0
+
     def __init__(self, log: Path, *, projects: dict[str, str], **setting: object) -> None:
         super().__init__("tests.faults.storm", log=log)
         self._setting = {"projects": projects, **setting}

@@ -52,7 +52,12 @@ class Child:
         args: Arguments after the interpreter.
         log: File that its standard error is appended to; shown when something that was waited for does not come.
         env: Variables beside those of this process.
+
+    Attributes:
+        patience_s: Bound on every wait for a line, seconds.
     """
+
+    patience_s = PATIENCE_S
 
     def __init__(self, *args: str, log: Path, env: Mapping[str, str] | None = None) -> None:
         self._args = args
@@ -108,7 +113,7 @@ class Child:
         found: list[str] = []
         looked = 0
         try:
-            async with asyncio.timeout(PATIENCE_S), self._news:
+            async with asyncio.timeout(self.patience_s), self._news:
                 while True:
                     found += [line for line in self.lines[looked:] if matches(line)]
                     looked = len(self.lines)
@@ -117,7 +122,7 @@ class Child:
                     assert not self._listening.done(), f"the process ended before {what}:\n{self._last_words()}"
                     await self._news.wait()
         except TimeoutError:
-            raise AssertionError(f"not within {PATIENCE_S:g} s: {what}\n{self._last_words()}") from None
+            raise AssertionError(f"not within {self.patience_s:g} s: {what}\n{self._last_words()}") from None
 
     def _last_words(self) -> str:
         return "\n".join([*self.lines[-5:], self._log.read_text("utf-8")[-3_000:]])

@@ -14,10 +14,9 @@ from foundry.domain.session import SessionState
 from foundry.managers.sessions import OpenSession
 from tests.managers.servers import servers
 from tests.managers.workspace import ALICE, BOB, Workspace
-from tests.servers.postgres import PostgresServer, execute
+from tests.servers.postgres import ANOTHER_TIMELINE, PostgresServer, execute
 
 TAB = "tab of a person"
-_ELSEWHERE = "UPDATE instance SET value = 'FFFFFFFF' WHERE name = 'wal_timeline'"
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ async def pair(url: str, tmp_path: Path) -> AsyncIterator[list[Workspace]]:
 
 async def another_history(postgres: PostgresServer, url: str, *those: Workspace) -> None:
     """Another Postgres has taken over, as far as servers can tell; these have seen it."""
-    await execute(postgres.owner_url(url.rpartition("/")[2]), _ELSEWHERE)
+    await execute(postgres.owner_url(url.rpartition("/")[2]), ANOTHER_TIMELINE)
     for one in those:
         await one.database.look()  # type: ignore[attr-defined]  # it is a shared one here
         assert one.database.epoch > 1

@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
-import asyncpg
 import pytest
 import structlog
 
@@ -20,8 +18,9 @@ from foundry.managers.replicas import FencedError
 from foundry.managers.sessions import OpenSession
 from foundry.settings import Liveness, Postgres
 from foundry.store.replicas import ReplicaRepository
-from tests.managers.servers import PATIENCE_S, servers, until
+from tests.managers.servers import servers, until
 from tests.managers.workspace import ALICE, BOB, Workspace
+from tests.servers.holding import held, waiting
 from tests.servers.postgres import PostgresServer, PrivateServer, private_postgres
 
 LIVENESS = Liveness()
@@ -30,9 +29,6 @@ A_WHILE_S = LIVENESS.replica_renewal_s + 1.0
 TOO_LONG_S = LIVENESS.replica_silence_s + 1.0
 #: A store that lets everybody wait for longer than a test takes.
 PATIENT = Postgres(pool_max=4, lock_limit_s=60.0, statement_limit_s=60.0, transaction_limit_s=60.0)
-_WAITING = """
-SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() AND NOT granted
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -79,25 +75,6 @@ async def time_passes(seconds: float, *those: Replica) -> None:
             for one, count in zip(those, before, strict=True):
                 while await one.count() <= count:
                     pass
-
-
-@contextlib.asynccontextmanager
-async def standing_still(url: str, rows: str, *arguments: object) -> AsyncIterator[asyncpg.Connection[Any]]:
-    """The store answers nobody who writes these rows."""
-    connection = await asyncpg.connect(url)
-    try:
-        async with connection.transaction():
-            await connection.execute(f"SELECT FROM {rows} FOR UPDATE", *arguments)
-            yield connection
-    finally:
-        await connection.close()
-
-
-async def somebody_waits(connection: asyncpg.Connection[Any]) -> None:
-    """Return when somebody waits for what others hold."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await connection.fetchval(_WAITING):
-            pass
 
 
 @pytest.fixture
@@ -317,9 +294,9 @@ async def test_nobody_is_given_up_when_the_store_stood_still_in_a_renewal(
         one, two = (Replica(workspace) for workspace in made)
         async with one.living() as first:
             await time_passes(A_WHILE_S, one)
-            async with standing_still(owner, "replica WHERE replica_id = $1", one.id) as store:
+            async with held(owner, "replica WHERE replica_id = $1", one.id) as store:
                 one.workspace.clock.advance(A_WHILE_S)
-                await somebody_waits(store)
+                await waiting(store)
                 one.workspace.clock.advance(TOO_LONG_S)
             await time_passes(TOO_LONG_S / 2, one)
             assert await two.count() >= 0
@@ -344,9 +321,9 @@ async def test_who_clears_up_behind_the_dead_renews_meanwhile(
         lost = await made[0].session(project_id)
         assert await alive.store.fence(dead.id, await dead.count())
         async with contextlib.AsyncExitStack() as stack:
-            async with standing_still(owner, "head WHERE log = $1", project_id) as store:
+            async with held(owner, "head WHERE log = $1", project_id) as store:
                 await stack.enter_async_context(alive.living())
-                await somebody_waits(store)
+                await waiting(store)
                 await time_passes(TOO_LONG_S, alive)
                 assert alive.health == []
                 assert (await made[1].sessions.current(lost)).state is SessionState.ATTACHED

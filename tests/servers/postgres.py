@@ -33,6 +33,8 @@ from foundry.store.postgres.migrate import migrate
 
 OWNER = "foundry_owner"
 SERVER = "foundry_server"
+#: The store says that its history is another one than that of its server: as if that was promoted, or restored.
+ANOTHER_TIMELINE = "UPDATE instance SET value = 'FFFFFFFF' WHERE name = 'wal_timeline'"
 _ADMIN = "foundry_admin"
 _HOST = "127.0.0.1"
 #: Longest wait for a server to begin or to end, in seconds.

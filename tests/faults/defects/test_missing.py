@@ -28,7 +28,7 @@ from foundry.store.replicas import ReplicaRepository
 from tests import backends
 from tests.faults.proxy import Proxy
 from tests.managers.workspace import ALICE, BOB, LIVENESS, Workspace, opened
-from tests.servers.postgres import execute, finished
+from tests.servers.postgres import ANOTHER_TIMELINE, execute, finished
 from tests.session.tab import Tabs
 from tests.store.batches import batched
 from tests.store.manual_clock import ManualClock
@@ -356,8 +356,7 @@ async def test_what_a_server_commits_is_told_behind_what_others_committed_before
 async def test_another_timeline_of_the_database_is_another_epoch(servers: Servers, postgres: PostgresServer) -> None:
     """Promoted or restored: the last commits may be gone, so positions of before mean nothing. Raised once for all."""
     where = (servers.here.database, servers.there.database)
-    elsewhere = "UPDATE instance SET value = 'FFFFFFFF' WHERE name = 'wal_timeline'"
-    finished(execute(postgres.owner_url(servers.name), elsewhere))
+    finished(execute(postgres.owner_url(servers.name), ANOTHER_TIMELINE))
     for database in where:
         assert isinstance(database, PostgresDatabase)
         await database.look()

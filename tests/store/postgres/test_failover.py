@@ -19,7 +19,8 @@ from foundry.store.errors import StoreError
 from foundry.store.postgres.database import PostgresDatabase
 from foundry.store.statement import Statement
 from tests.managers.workspace import opened
-from tests.servers.postgres import PostgresServer, execute, value_of
+from tests.servers.holding import held, waiting
+from tests.servers.postgres import ANOTHER_TIMELINE, PostgresServer, execute, value_of
 
 if TYPE_CHECKING:
     from foundry.store.database import Connection
@@ -28,13 +29,9 @@ POOL = 4
 #: Longer than anybody is kept waiting here.
 LIMITS = Postgres(pool_max=POOL, lock_limit_s=20.0, statement_limit_s=20.0, transaction_limit_s=30.0)
 PATIENCE_S = 20.0
-_ELSEWHERE = "UPDATE instance SET value = 'FFFFFFFF' WHERE name = 'wal_timeline'"
 _FACTS = "instance WHERE name IN ('epoch', 'wal_timeline')"
 _EPOCH = "SELECT value FROM instance WHERE name = 'epoch'"
 _SET_EPOCH = "UPDATE instance SET value = '{}' WHERE name = 'epoch'"
-_WAITING = """
-SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() AND NOT granted
-"""
 #: Of the process behind a connection; it takes a while, so that reads at once need connections of their own.
 _PID = Statement(select(func.pg_backend_pid(), func.pg_sleep(0.02)))
 _GATE = 1
@@ -45,25 +42,6 @@ _LATE_PID = Statement(select(func.pg_backend_pid(), func.pg_advisory_xact_lock(_
 def owner_of(postgres: PostgresServer, url: str) -> str:
     """URL of the database for its owner."""
     return postgres.owner_url(url.rpartition("/")[2])
-
-
-async def waiting(connection: asyncpg.Connection[Any], count: int) -> None:
-    """Return when as many wait for what others hold in this database."""
-    async with asyncio.timeout(PATIENCE_S):
-        while await connection.fetchval(_WAITING) < count:
-            pass
-
-
-@contextlib.asynccontextmanager
-async def held(url: str, rows: str, *arguments: object) -> AsyncIterator[asyncpg.Connection[Any]]:
-    """A connection in a transaction that holds these rows."""
-    connection = await asyncpg.connect(url)
-    try:
-        async with connection.transaction():
-            await connection.execute(f"SELECT FROM {rows} FOR UPDATE", *arguments)
-            yield connection
-    finally:
-        await connection.close()
 
 
 @contextlib.asynccontextmanager
@@ -95,7 +73,7 @@ async def test_nobody_goes_on_with_a_connection_of_before(postgres: PostgresServ
     reading, writing = await readers(database), await writer(database)
     assert len(reading) == POOL
     assert await writer(database) == writing
-    await execute(owner_of(postgres, url), _ELSEWHERE)
+    await execute(owner_of(postgres, url), ANOTHER_TIMELINE)
     await database.look()
     assert not await readers(database) & reading
     assert await writer(database) != writing
@@ -105,7 +83,7 @@ async def test_nobody_goes_on_with_a_connection_of_before(postgres: PostgresServ
 async def test_the_lane_looks_before_it_writes(postgres: PostgresServer, url: str) -> None:
     """On each connection that is new to it: the first transaction knows which history it writes to."""
     database = await PostgresDatabase.open(url, LIMITS, SystemClock())
-    await execute(owner_of(postgres, url), _ELSEWHERE)
+    await execute(owner_of(postgres, url), ANOTHER_TIMELINE)
 
     async def epoch(_: Any) -> int:
         return database.epoch
@@ -119,7 +97,7 @@ async def test_servers_that_find_another_history_at_once_raise_the_epoch_once(
 ) -> None:
     """All have seen that it is another before the first of them may say so."""
     databases = [await PostgresDatabase.open(url, LIMITS, SystemClock()) for _ in range(POOL)]
-    await execute(owner_of(postgres, url), _ELSEWHERE)
+    await execute(owner_of(postgres, url), ANOTHER_TIMELINE)
     await _all_look(databases, owner_of(postgres, url))
 
 
@@ -155,7 +133,7 @@ async def test_no_two_histories_have_one_epoch(postgres: PostgresServer, url: st
     epochs = []
     for each in (url, postgres.server_url(elsewhere)):
         database = await PostgresDatabase.open(each, LIMITS, SystemClock())
-        await execute(owner_of(postgres, each), _ELSEWHERE)
+        await execute(owner_of(postgres, each), ANOTHER_TIMELINE)
         await database.look()
         epochs.append(database.epoch)
         await database.close()
@@ -168,7 +146,7 @@ async def test_an_epoch_never_falls(postgres: PostgresServer, url: str) -> None:
     """What leads to an older history is refused and not kept, in reads and in the lane, until it is as it was."""
     owner = owner_of(postgres, url)
     async with a_server(url) as database:
-        await execute(owner, _ELSEWHERE)
+        await execute(owner, ANOTHER_TIMELINE)
         await database.look()
         epoch = database.epoch
         await database.look()
@@ -196,7 +174,7 @@ async def test_what_was_under_way_leaves_no_connection_of_before(postgres: Postg
         late = asyncio.create_task(database.row(_LATE_PID, {}))
         async with database.snapshot() as reader:
             await waiting(gate, 1)
-            await execute(owner, _ELSEWHERE)
+            await execute(owner, ANOTHER_TIMELINE)
             await database.look()
             in_snapshot = await reader.row(_PID, {})
         await gate.execute("SELECT pg_advisory_unlock($1)", _GATE)
@@ -214,7 +192,7 @@ async def test_a_transaction_knows_the_history_it_writes_to(postgres: PostgresSe
     async with a_server(url) as database:
 
         async def meanwhile(connection: Connection) -> tuple[int, int]:
-            await execute(owner_of(postgres, url), _ELSEWHERE)
+            await execute(owner_of(postgres, url), ANOTHER_TIMELINE)
             await database.look()
             return connection.epoch, database.epoch
 
@@ -238,7 +216,7 @@ async def test_a_session_that_was_under_way_is_of_the_history_that_it_was_writte
         async with held(owner, "head WHERE log = $1", project_id) as holding:
             opening = asyncio.create_task(workspace.session(project_id))
             await waiting(holding, 1)
-            await execute(owner, _ELSEWHERE)
+            await execute(owner, ANOTHER_TIMELINE)
             await database.look()
         assert (await opening).epoch == 1 < database.epoch
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from typing import TYPE_CHECKING
 
 # Everything is started by exec, nothing by fork. With it gRPC does something at each of them, of which a child crashes
@@ -19,7 +21,6 @@ from tests.servers.redis import ForeignRedis, RedisServer, redis_server
 from tests.support import RunningServer, running_server
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
@@ -97,3 +98,12 @@ async def server(tmp_path: Path) -> AsyncIterator[RunningServer]:
     """A server with default settings."""
     async with running_server(tmp_path / "data") as running:
         yield running
+
+
+@pytest.fixture
+async def terminated() -> AsyncIterator[asyncio.Event]:
+    """Set when this process is told to end."""
+    event, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, event.set)
+    yield event
+    loop.remove_signal_handler(signal.SIGTERM)

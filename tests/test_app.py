@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -211,16 +211,6 @@ async def test_it_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 # --- what takes it down ---
-
-
-@pytest.fixture
-async def terminated() -> AsyncIterator[asyncio.Event]:
-    """Set when this process is told to end."""
-    event = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, event.set)
-    yield event
-    loop.remove_signal_handler(signal.SIGTERM)
 
 
 def spoil(data_dir: Path) -> None:

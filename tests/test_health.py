@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +19,6 @@ from tests.support import PATIENCE_S, RunningServer, project_with, running_serve
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-
-
-@pytest.fixture
-async def terminated() -> AsyncIterator[asyncio.Event]:
-    """Set when this process is told to end."""
-    event, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, event.set)
-    yield event
-    loop.remove_signal_handler(signal.SIGTERM)
 
 
 async def says(server: RunningServer, status: int) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +13,6 @@ from foundry.app import ServerFailedError
 from foundry.store.postgres.schema import REVISION
 from tests.servers.postgres import PostgresServer, execute, value_of
 from tests.support import PATIENCE_S, running_server
-
-
-@pytest.fixture
-async def terminated() -> AsyncIterator[asyncio.Event]:
-    """Set when this process is told to end."""
-    event, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, event.set)
-    yield event
-    loop.remove_signal_handler(signal.SIGTERM)
 
 
 def named(lines: list[EventDict], event: str) -> list[EventDict]:

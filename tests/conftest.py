@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 # Everything is started by exec, nothing by fork. With it gRPC does something at each of them, of which a child crashes
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import pytest
+import structlog
 import uvloop
 
 from tests import backends
@@ -91,6 +93,16 @@ def _able(request: pytest.FixtureRequest, backend: Backend) -> None:
     """Skip what the backend of this test cannot promise."""
     if why := backends.CANNOT[backend.name].get(getattr(request.function, "__name__", "")):
         pytest.skip(f"{backend.name} cannot: {why}")
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """What a test configures for logging ends with it, also for loggers that have cached it as their own ``bind``."""
+    yield
+    structlog.reset_defaults()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("foundry.") and (log := getattr(module, "_log", None)):
+            vars(log).pop("bind", None)
 
 
 @pytest.fixture

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
-import structlog
-import structlog.testing
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from foundry.clock import SystemClock
 from foundry.coordination.memory import MemoryEventBus, MemoryLockRegistry, MemoryPresenceRegistry
@@ -126,18 +125,10 @@ async def redis(shared_redis: RedisServer | ForeignRedis) -> AsyncIterator[Redis
 
 
 @pytest.fixture
-def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[MutableMapping[str, Any]]]:
-    """Every line that coordination logs, at whatever level.
-
-    A logger keeps what was configured when it was first used, which may have been in another test: so each is new.
-    """
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(0), cache_logger_on_first_use=False)
-    for module in ("memory", "redis.bus", "redis.link", "redis.locks", "redis.presence"):
-        monkeypatch.setattr(f"foundry.coordination.{module}._log", structlog.get_logger(module))
-    with structlog.testing.capture_logs() as lines:
+def logs() -> Iterator[list[EventDict]]:
+    """Every line that is logged, at whatever level."""
+    with capture_logs() as lines:
         yield lines
-    structlog.configure(**before)
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from foundry.domain.events import LogGrew, PresenceChanged, Ring, RunGrew
 from tests.coordination.conftest import kept_up, linked, listening_bus, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, MutableMapping
+    from collections.abc import AsyncIterator, Callable
 
     from redis.asyncio import Redis
+    from structlog.typing import EventDict
 
     from tests.servers.redis import RedisServer
 
@@ -58,7 +59,7 @@ async def test_a_channel_carries_what_a_reader_expects(
 
 
 async def test_nonsense_on_a_channel_is_passed_over(
-    ours: RedisEventBus, theirs: RedisEventBus, hand: Redis, logs: list[MutableMapping[str, Any]]
+    ours: RedisEventBus, theirs: RedisEventBus, hand: Redis, logs: list[EventDict]
 ) -> None:
     """Whatever anybody publishes there; it is no news for an operator either."""
     heard: list[Ring] = []
@@ -85,7 +86,7 @@ async def test_nonsense_on_a_channel_is_passed_over(
 
 
 async def test_it_listens_again_after_a_restart(
-    own_redis: RedisServer, ours: RedisEventBus, theirs: RedisEventBus, logs: list[MutableMapping[str, Any]]
+    own_redis: RedisServer, ours: RedisEventBus, theirs: RedisEventBus, logs: list[EventDict]
 ) -> None:
     """By itself; what was rung meanwhile is lost, and ringing neither fails nor waits."""
     heard: list[Ring] = []

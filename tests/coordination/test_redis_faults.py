@@ -17,13 +17,14 @@ from foundry.metrics import MIRROR_HEALED, REDIS_ERRORS, REDIS_UP
 from tests.coordination.conftest import PATIENCE_S, linked, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from redis.asyncio import Redis
+    from structlog.typing import EventDict
 
     from tests.servers.redis import RedisServer
 
-    Logs = list[MutableMapping[str, Any]]
+    Logs = list[EventDict]
 
 KEY = "lock:project:p:field:f"
 SOUND = {"user_id": "mallory", "expires_at": 1, "session_id": "s9", "replica_id": "r9", "fence": 9}

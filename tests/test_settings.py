@@ -194,6 +194,7 @@ OUT_OF_BOUNDS: list[tuple[type[Limits | Liveness | Fanout], dict[str, Any]]] = [
     (Limits, {"changes_per_save_max": 65}),
     (Limits, {"sessions_per_project_max": 0}),
     (Liveness, {"heartbeat_interval_s": 0}),
+    (Liveness, {"heartbeat_interval_s": 4.5}),
     (Liveness, {"grace_s_max": -1}),
     (Liveness, {"idle_limit_s": float("inf")}),
     (Liveness, {"silence_limit_s": float("nan")}),

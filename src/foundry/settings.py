@@ -55,7 +55,8 @@ class Liveness(BaseModel):
 
     model_config = _GROUP
 
-    heartbeat_interval_s: float = Field(3.0, gt=0, le=10)
+    #: Clients trust their locks for 9 s after sending the last heartbeat that was answered: two in that time.
+    heartbeat_interval_s: float = Field(3.0, gt=0, le=4)
     tick_interval_s: float = Field(2.0, gt=0, le=10)
     #: A session without any message from its client for this long is closed.
     silence_limit_s: float = Field(15.0, gt=0, le=120)

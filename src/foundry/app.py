@@ -254,7 +254,9 @@ def _managers(on: _Ground) -> _Managers:
         denials=denials,
         projects=ProjectManager(lane, projects, instance_id=instance_id),
         locks=locks,
-        drafts=DraftManager(lane, projects, fields, drafts, workers, limits=limits, idle_limit_us=idle_limit_us),
+        drafts=DraftManager(
+            lane, projects, fields, drafts, workers, denials=denials, limits=limits, idle_limit_us=idle_limit_us
+        ),
         sessions=sessions,
         comments=CommentManager(lane, projects, store.comments, store.runs, anchoring),
         comment_reader=CommentReader(projects, store.comments, anchoring),

@@ -185,7 +185,9 @@ async def opened(
         feed,
         ProjectManager(lane, projects, instance_id=database.instance_id),
         locks,
-        DraftManager(lane, projects, fields, store.drafts, workers, limits=limits, idle_limit_us=idle_us),
+        DraftManager(
+            lane, projects, fields, store.drafts, workers, denials=denials, limits=limits, idle_limit_us=idle_us
+        ),
         CommentManager(lane, projects, store.comments, store.runs, Anchoring(store.drafts, workers)),
         RunManager(lane, projects, store.drafts, store.runs, limits=limits),
         ExportManager(lane, store, workers, limits=limits, instance_id=database.instance_id, idle_limit_us=idle_us),

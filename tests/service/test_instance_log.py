@@ -13,6 +13,7 @@ from tests.service.forms import forms
 from tests.service.house import House, housed
 from tests.service.logs import check_chain, entries_of, events_of
 from tests.service.refusals import refused
+from tests.service.saves import save_of
 from tests.service.tokens import signed_token
 from tests.support import running_server
 
@@ -99,9 +100,12 @@ async def test_calls_without_a_valid_token_are_counted(tmp_path: Path) -> None:
     assert counted == {"TOKEN_MISSING": 3, "TOKEN_INVALID": 4, "TOKEN_EXPIRED": 2}
 
 
-async def test_refused_acquires_are_counted(tmp_path: Path) -> None:
-    """By field and who was refused, in the project's log. Who may not edit at all is not waiting for the lock."""
-    members = dict.fromkeys(("bob", "carol"), project_pb2.ROLE_EDITOR)
+async def test_refused_locks_are_counted(tmp_path: Path) -> None:
+    """By field and who was refused, in the project's log. Who may not edit at all is not waiting for the lock.
+
+    A save without a session would have taken the locks itself; one that is only tried would not.
+    """
+    members = dict.fromkeys(("bob", "carol", "dave"), project_pb2.ROLE_EDITOR)
     async with server_on(tmp_path / "data") as house:
         project_id = await house.project(vera=project_pb2.ROLE_VIEWER, **members)
         async with contextlib.AsyncExitStack() as stack:
@@ -114,6 +118,9 @@ async def test_refused_acquires_are_counted(tmp_path: Path) -> None:
                 for field in fields:
                     wanted = forms(project_id, session_id=session.session_id, field=field)["AcquireLock"]
                     await refused(caller.call(wanted), "LOCK_HELD", field=field, holder="olga")
+            dave = house.caller("dave")
+            await refused(dave.call(save_of(project_id, {"a": "1", "b": "1", "free": "1"})), "LOCK_HELD", field="a")
+            await refused(dave.call(save_of(project_id, {"b": "1"}, validate_only=True)), "LOCK_HELD", field="b")
             acquire = forms(project_id, session_id=holder.session_id, field="a")["AcquireLock"]
             await refused(house.caller("vera").call(acquire), "ROLE_TOO_LOW")
             await house.olga.call(acquire)  # which holds it already
@@ -127,4 +134,4 @@ async def test_refused_acquires_are_counted(tmp_path: Path) -> None:
             counted[entry.lock_denied.subject, entry.lock_denied.field] += entry.lock_denied.count
             assert json.loads(entry.entry_bytes)["outcome"] == "denied"
             assert entry.actor.subject == "system"
-    assert counted == {("bob", "a"): 3, ("bob", "b"): 1, ("carol", "a"): 1}
+    assert counted == {("bob", "a"): 3, ("bob", "b"): 1, ("carol", "a"): 1, ("dave", "a"): 1, ("dave", "b"): 1}

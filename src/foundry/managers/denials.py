@@ -28,7 +28,7 @@ _KEYS_MAX = 1_000
 
 
 class Denials:
-    """Counts refused acquires and calls without a valid token, and logs the counts. A crash may lose one window.
+    """Counts refused locks and calls without a valid token, and logs the counts. A crash may lose one window.
 
     What could not be written is written with the next window, which is so much longer; a commit whose answer was lost
     is so written twice.
@@ -44,7 +44,7 @@ class Denials:
         self._kept_since_s: dict[str, float] = {}
 
     def lock_denied(self, project_id: str, field: str, subject: str) -> None:
-        """Count an acquire that was refused because the field was held."""
+        """Count an acquire, or a save that would have taken the lock itself, refused because the field was held."""
         LOCK_DENIALS.inc()
         self._count(project_id, field, subject, 1)
 

@@ -15,7 +15,6 @@ from foundry.managers.access import readable
 from foundry.managers.comparing import FieldDelta, delta, same, size
 from foundry.managers.saving import SaveCommand, decide_save
 from foundry.managers.versions import named_version
-from foundry.metrics import LOCK_DENIALS
 from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from foundry.domain.draft import Draft
     from foundry.domain.field import FieldDigest
     from foundry.domain.principal import Caller
+    from foundry.managers.denials import Denials
     from foundry.managers.workers import Workers
     from foundry.settings import Limits
     from foundry.store.drafts import DraftRepository
@@ -97,6 +97,7 @@ class DraftManager:
         drafts: DraftRepository,
         workers: Workers,
         *,
+        denials: Denials,
         limits: Limits,
         idle_limit_us: int,
     ) -> None:
@@ -105,6 +106,7 @@ class DraftManager:
         self._fields = fields
         self._drafts = drafts
         self._workers = workers
+        self._denials = denials
         self._limits = limits
         self._idle_limit_us = idle_limit_us
 
@@ -215,7 +217,8 @@ class DraftManager:
                 needs, lambda unit: decide_save(unit, caller, command, idle_limit_us=self._idle_limit_us)
             )
         except LockHeld as held:
-            LOCK_DENIALS.inc(0 if request.validate_only else len(held.locks))
+            for lock in () if request.validate_only else held.locks:
+                self._denials.lock_denied(request.project_id, lock.field, caller.principal.subject)
             raise
         if result.draft is None:  # nothing changed: the answer shows the version that stood
             return replace(result, draft=await self._drafts.get(request.project_id, result.head_version))

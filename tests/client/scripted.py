@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 
 from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_event_pb2, types_pb2
 from coreason.foundry.v1.session_pb2 import ProjectSessionRequest, ProjectSessionResponse, ServerEvent
+from foundry.client import Session
 
 #: Nothing here takes longer than milliseconds; who waits this long waits for something that will not come.
 PATIENCE_S = 5.0
@@ -96,6 +97,7 @@ def opened(
     *,
     secret: str = "",
     heartbeat_ms: int = 50,
+    silence_limit_s: int = 0,
 ) -> ServerEvent:
     return ServerEvent(
         opened=session_event_pb2.Opened(
@@ -105,6 +107,7 @@ def opened(
             position=at(sequence),
             heartbeat_interval=Duration(nanos=heartbeat_ms * 1_000_000),
             role=project_pb2.ROLE_EDITOR,
+            limits=session_event_pb2.SessionLimits(silence_limit=Duration(seconds=silence_limit_s)),
         )
     )
 
@@ -135,6 +138,11 @@ class Peer:
         self.authorization = str(dict(context.invocation_metadata() or ()).get("authorization"))
         self.answers_heartbeats = True
         self.heartbeats: asyncio.Queue[ProjectSessionRequest] = asyncio.Queue()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has ended the stream."""
+        return not self._end.done()
 
     async def serve(self) -> None:
         reader = asyncio.create_task(self._read())
@@ -248,3 +256,16 @@ async def scripted_server() -> AsyncIterator[ScriptedServer]:
         yield scripted
     finally:
         await server.stop(None)
+
+
+@asynccontextmanager
+async def entered(scripted: ScriptedServer, session: Session) -> AsyncIterator[Peer]:
+    """A session that is open as ``s1`` at position 7, head 3; let go of without a clean leave."""
+    opening = asyncio.create_task(session.__aenter__())
+    peer, _open = await scripted.accept_open()
+    await peer.welcome("s1", head=3, sequence=7)
+    await soon(opening)
+    try:
+        yield peer
+    finally:
+        await session._link.stop()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import grpc
 import pytest
@@ -22,7 +20,6 @@ from foundry.client import (
     DeadlineExceeded,
     Foundry,
     LockHeld,
-    Session,
     SessionClosed,
     SessionSuperseded,
     Unavailable,
@@ -31,30 +28,17 @@ from foundry.client import (
 from foundry.client.live.pulse import Timing
 from tests.client.conftest import NewSession
 from tests.client.scripted import (
-    Peer,
     ScriptedServer,
     acquired,
     at,
     caught_up,
+    entered,
     granted,
     lock_of,
     snapshot,
     soon,
     status,
 )
-
-
-@asynccontextmanager
-async def entered(scripted: ScriptedServer, session: Session) -> AsyncIterator[Peer]:
-    """A session that is open as ``s1`` at position 7, head 3; let go of without a clean leave."""
-    opening = asyncio.create_task(session.__aenter__())
-    peer, _open = await scripted.accept_open()
-    await peer.welcome("s1", head=3, sequence=7)
-    await soon(opening)
-    try:
-        yield peer
-    finally:
-        await session._link.stop()
 
 
 async def test_opens_with_what_it_was_asked_for_and_learns_the_state(
@@ -148,17 +132,6 @@ async def test_opening_ends_at_its_timeout_with_the_reason(new_session: NewSessi
     async with connect("127.0.0.1:1", "token") as nowhere:
         with pytest.raises((Unavailable, DeadlineExceeded)):
             await soon(nowhere.session("p1", timeout=0.2).__aenter__())
-
-
-async def test_a_server_that_does_not_answer_open_is_given_up(
-    scripted: ScriptedServer, new_session: NewSession
-) -> None:
-    opening = asyncio.create_task(new_session(timing=Timing(silence_s=0.05)).__aenter__())
-    peer, _open = await scripted.accept_open()
-    await peer.gone()
-    peer, _open = await scripted.accept_open()
-    await peer.welcome()
-    await soon(opening)
 
 
 async def test_events_come_in_order_and_each_entry_once_over_a_reconnect(
@@ -286,21 +259,6 @@ async def test_heartbeats_acknowledge_the_position(scripted: ScriptedServer, new
         await peer.send(acquired(8, "a", "s2", 1))
         while (beat := await soon(peer.heartbeats.get())).heartbeat.acknowledged != at(8):
             assert beat.heartbeat.acknowledged in (at(7), at(0, epoch=0))
-
-
-async def test_a_silent_server_is_jeopardy_and_then_given_up(scripted: ScriptedServer, new_session: NewSession) -> None:
-    session = new_session(timing=Timing(jeopardy_s=0.3, silence_s=0.8))
-    async with entered(scripted, session) as peer:
-        assert not session.jeopardy
-        peer.answers_heartbeats = False
-        await peer.gone()
-        assert session.jeopardy
-        back, _open = await scripted.accept_open()
-        await back.welcome_back("s1", 7)
-        showing = asyncio.create_task(session.update_presence())
-        await back.reply(await back.take("update_presence"), done=session_event_pb2.Done())
-        await soon(showing)
-        assert not session.jeopardy
 
 
 async def test_a_new_token_is_used_for_the_streams_to_come(scripted: ScriptedServer, new_session: NewSession) -> None:

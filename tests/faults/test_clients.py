@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.faults.bounds import Calm
     from tests.faults.cluster import Cluster
     from tests.faults.programs import RecordedClient
 
@@ -152,6 +153,23 @@ async def cut_off(cluster: Cluster, name: str, *, to_server: bool, to_client: bo
     return departure
 
 
+async def held_up(cluster: Cluster, seconds: float) -> Calm:
+    """A network that passes nothing for less than the 10 s after which its pings give it up, and then everything."""
+    async with Proxy(cluster.servers[0].address) as proxy:
+        client = await cluster.client("held_up", holds="held_up", target=proxy.address)
+        begin_ns = now_ns()
+        proxy.pause()
+        await asyncio.sleep(seconds)
+        proxy.heal()
+        healed_ns = now_ns()
+        await trusts(client, "held_up")
+        await saves(client, "held_up", "still mine")
+        tell(f"network stands still {seconds:g} s", "it saves again after", (now_ns() - healed_ns) / 1e9, BACK_S)
+        calm = calm_since(begin_ns, f"a network that stood still for {seconds:g} s", client)
+        await client.stop()
+    return calm
+
+
 async def test_each_way_of_losing_a_client_frees_its_lock_in_its_time(cluster: Cluster, tmp_path: Path) -> None:
     """Killed, cancelled, half-closed or left: 1 s. Frozen or cut off: 16 s, and not at all for less than 15 s.
 
@@ -173,8 +191,10 @@ async def test_each_way_of_losing_a_client_frees_its_lock_in_its_time(cluster: C
             for name, (to_server, to_client) in holes.items()
         },
     }
-    gone, stayed = await asyncio.gather(
-        asyncio.gather(*goings.values()), asyncio.gather(frozen(cluster, 5), frozen(cluster, 12))
+    gone, stayed, untouched = await asyncio.gather(
+        asyncio.gather(*goings.values()),
+        asyncio.gather(frozen(cluster, 5), frozen(cluster, 12)),
+        held_up(cluster, 9),
     )
     departures = dict(zip(goings, gone, strict=True))
     await saves(bystander, "bystander", "still mine")
@@ -182,6 +202,7 @@ async def test_each_way_of_losing_a_client_frees_its_lock_in_its_time(cluster: C
         calm_since(begin_ns, "the loss of other clients", bystander),
         # The transport of one that was frozen for 12 s may miss an answer to its own ping on waking, and hang up.
         calm_of(stayed[:1], begin_ns, "a freeze of 5 s"),
+        untouched,
     ]
     report = await cluster.judge("clients lost", departures=list(departures.values()), calms=calms)
     for fault, departure in departures.items():

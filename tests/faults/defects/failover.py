@@ -96,8 +96,8 @@ DEFECTS: Final = (
         "A lock is got back though its field was changed under the same number by somebody else.",
         (
             Edit(
-                "client/live/link.py",
-                "since = lock.fencing_token if lock.is_of(self.position) else 0",
+                "client/live/lock_recovery.py",
+                "since = lock.fencing_token if lock.is_of(position) else 0",
                 "since = lock.fencing_token",
             ),
         ),
@@ -106,7 +106,13 @@ DEFECTS: Final = (
     Defect(
         "client-compares-no-content-over-a-failover",
         "The next save overwrites what its author has never seen.",
-        (Edit("client/live/link.py", "if not since and acquired.field_sha256 != lock.known_sha256:", "if False:"),),
+        (
+            Edit(
+                "client/live/lock_recovery.py",
+                "if not since and acquired.field_sha256 != lock.known_sha256:",
+                "if False:",
+            ),
+        ),
         (_LOST,),
     ),
     Defect(
@@ -114,8 +120,8 @@ DEFECTS: Final = (
         "A field stays locked by a session that does not know of it.",
         (
             Edit(
-                "client/live/link.py",
-                "                await self._exchange(_Request(release_lock=back))\n                raise",
+                "client/live/lock_recovery.py",
+                "                await exchange(_Request(release_lock=back))\n                raise",
                 "                raise",
             ),
         ),

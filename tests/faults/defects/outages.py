@@ -11,6 +11,7 @@ _DRIVER: Final = "store/postgres/connection.py"
 _DOORS: Final = "tests/managers/test_doors.py"
 _HEALTH: Final = "tests/test_health.py"
 _BOUND: Final = "tests/store/postgres/test_database.py::test_nothing_can_be_waited_for_without_end"
+_SILENT: Final = "tests/client/test_silent_server.py"
 _STARTING: Final = "tests/store/postgres/test_starting.py"
 _WRITER: Final = "tests/store/postgres/test_writer.py"
 
@@ -78,6 +79,24 @@ DEFECTS: Final = (
             ),
         ),
         ("tests/client/test_session_reconnect.py::test_going_away_brings_it_back_even_if_the_server_stays",),
+    ),
+    Defect(
+        "client-ends-a-session-that-may-go-on",
+        "A network that swallows everything for a while costs the locks that it could have kept.",
+        (Edit("client/live/link.py", "            if stream is not self._former:\n", "            if True:\n"),),
+        (f"{_SILENT}::test_a_silent_server_is_left_only_when_the_session_goes_on_elsewhere",),
+    ),
+    Defect(
+        "client-waits-at-a-server-that-stands-still",
+        "It is given up before they leave it, and their locks go to others.",
+        (Edit("client/live/pulse.py", "    silence_s: float = 8.0\n", "    silence_s: float = 15.0\n"),),
+        ("tests/client/test_pulse.py::test_a_silent_server_is_left_and_the_lease_ends_before_others_get_the_locks",),
+    ),
+    Defect(
+        "client-takes-its-own-stall-for-silence",
+        "A laptop that was shut for a moment leaves a server that is well.",
+        (Edit("client/live/pulse.py", "                awake_time = loop.time()\n", "                pass\n"),),
+        (f"{_SILENT}::test_a_program_that_stood_still_itself_does_not_take_that_for_silence",),
     ),
     Defect(
         "client-comes-back-sooner-than-asked",

@@ -17,10 +17,11 @@ from coreason.foundry.v1 import session_command_pb2 as command_pb2
 from coreason.foundry.v1 import session_event_pb2 as event_pb2
 from coreason.foundry.v1 import session_pb2, types_pb2
 from foundry.client.channel import Token
-from foundry.client.errors import DeadlineExceeded, FoundryError, Internal, LockLost, SessionClosed, Unauthenticated
+from foundry.client.errors import DeadlineExceeded, FoundryError, Internal, SessionClosed, Unauthenticated, Unavailable
 from foundry.client.live.commands import Commands
 from foundry.client.live.followed_runs import FollowedRuns
-from foundry.client.live.held_lock import HeldLock, HeldLocks
+from foundry.client.live.held_lock import HeldLocks
+from foundry.client.live.lock_recovery import recover
 from foundry.client.live.pulse import Pulse, Timing
 from foundry.client.live.reconnect import Reconnect
 from foundry.client.live.stream import Stream
@@ -86,6 +87,8 @@ class Link:
         self._leaving = False
         # Of the current stream:
         self._stream: _Stream | None = None
+        # One that fell silent: to end it would end the session, if the server is there after all.
+        self._former: _Stream | None = None
         self._is_open = asyncio.Event()
         self._is_live = asyncio.Event()
         self._live_time = 0.0
@@ -187,9 +190,11 @@ class Link:
             self._end(Internal(message=f"the client failed: {error!r}"))
         else:
             self._end(None)
+        finally:
+            await self._let_go()
 
     async def _attach(self) -> FoundryError | None:
-        """Open a stream and follow it to its end; returns why it ended, None for OK."""
+        """Open a stream and follow it until it ends or falls silent; returns why it ended, None for OK."""
         self._used_token = self._current_token()
         self._return_time = None
         self._live_time = 0.0
@@ -197,18 +202,38 @@ class Link:
         self._pulse.new_stream()
         self._stream = stream = Stream(self._start(self._used_token))
         stream.send(self._commands.number(_Request(open=self._open())))
-        stream.spawn(self._keep_alive(stream))
+        following, keeping = stream.spawn(self._follow(stream)), stream.spawn(self._keep_alive(stream))
+        try:
+            await asyncio.wait({following, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                return following.result()
+            keeping.result()
+            if self._is_open.is_set():
+                self._former = stream
+            return Unavailable(message="the server is silent")
+        finally:
+            self._is_live.clear()
+            if stream is not self._former:
+                await stream.close()
+
+    async def _follow(self, stream: _Stream) -> FoundryError | None:
+        """Take what comes on a stream until it ends; returns why, None for OK."""
         try:
             while (message := await stream.read()) is not None:
+                if stream is not self._stream:
+                    continue  # another one has taken its place
                 self._pulse.heard_time = stream.heard_time
                 for event in message.events:
                     self._receive(stream, event)
         except FoundryError as error:
             return error
-        finally:
-            self._is_live.clear()
-            await stream.close()
         return None
+
+    async def _let_go(self) -> None:
+        """End the stream that fell silent, if there is one."""
+        former, self._former = self._former, None
+        if former is not None:
+            await former.close()
 
     def _open(self) -> command_pb2.Open:
         opening = command_pb2.Open()
@@ -241,22 +266,28 @@ class Link:
         return self._token() if callable(self._token) else self._token
 
     async def _keep_alive(self, stream: _Stream) -> None:
-        """Send heartbeats, and give the stream up when the server has been silent for too long."""
-        loop = asyncio.get_running_loop()
+        """Send heartbeats; returns when the server does not open the session, or has been silent for too long."""
+
+        def beat() -> None:
+            heartbeat = self._commands.number(_Request(heartbeat=command_pb2.Heartbeat(acknowledged=self.position)))
+            self._pulse.beat(heartbeat.command_id)
+            stream.send(heartbeat)
+
         try:
-            async with asyncio.timeout(self._timing.silence_s):
+            async with asyncio.timeout(self._open_limit_s()):
                 await self._is_open.wait()
         except TimeoutError:
-            stream.cut("the server does not answer")
             return
-        interval_s = self.opened.heartbeat_interval.ToMilliseconds() / 1000 or self._timing.heartbeat_s
-        silence_s = self.opened.limits.silence_limit.ToMilliseconds() / 1000 or self._timing.silence_s
-        while loop.time() - stream.heard_time < silence_s:
-            beat = self._commands.number(_Request(heartbeat=command_pb2.Heartbeat(acknowledged=self.position)))
-            self._pulse.beat(beat.command_id)
-            stream.send(beat)
-            await asyncio.sleep(interval_s)
-        stream.cut("the server fell silent")
+        await self._pulse.beats(beat, self.opened.heartbeat_interval.ToMilliseconds() / 1000)
+
+    def _open_limit_s(self) -> float:
+        """How long to wait for ``opened``; while one that fell silent may be resumed, no longer than it may be."""
+        limit_s = self._timing.open_s
+        if self._former is None:
+            return limit_s
+        resumable_s = self.opened.limits.silence_limit.ToMilliseconds() / 1000
+        left_s = self._former.heard_time + resumable_s - asyncio.get_running_loop().time()
+        return min(limit_s, left_s) if left_s > 0 else limit_s
 
     def _end(self, error: FoundryError | None) -> None:
         if self.ended:
@@ -328,6 +359,7 @@ class Link:
         self._reconnect.attached()
         self._pulse.renew(stream.start_time)
         self._is_open.set()
+        stream.spawn(self._let_go())
 
     def _on_going_away(self, stream: _Stream, going_away: event_pb2.GoingAway) -> None:
         within_s = self._reconnect.within(going_away.retry_after.ToMilliseconds() / 1000)
@@ -345,7 +377,7 @@ class Link:
                 release = command_pb2.SessionReleaseLock(field=lock.field, fencing_token=lock.fencing_token)
                 stream.send(self._commands.number(_Request(release_lock=release)))
 
-    # --- commands and locks over a break ------------------------------------------------------------------------
+    # --- commands over a break ----------------------------------------------------------------------------------
 
     async def _exchange(self, command: _Request) -> event_pb2.Reply:
         stream = self._stream
@@ -362,39 +394,10 @@ class Link:
 
     async def _settle(self, stream: _Stream) -> None:
         """After ``caught_up``: learn which locks are still held, then let commands through again."""
-        await asyncio.gather(*(self._confirm(lock) for lock in self.locks))
+        await recover(self.locks, self._exchange, self.workspace, self.opened.session_id, self.position)
         if self._is_live.is_set():
             return  # it was a resync: nothing was cut off
         for command in self._commands.unanswered():
             stream.send(command)
         self._live_time = asyncio.get_running_loop().time()
         self._is_live.set()
-
-    async def _confirm(self, lock: HeldLock) -> None:
-        """Keep a lock that is still the session's; ask for one back that a former session held; else it is lost."""
-        session_id, now = self.opened.session_id, self.workspace.locks.get(lock.field)
-        if now is not None and now.session_id == session_id:
-            if now.fencing_token != lock.fencing_token:  # a grant whose reply got lost
-                lock.acquired.lock.CopyFrom(now)
-            lock.lost.clear()
-        elif lock.acquired.lock.session_id == session_id:
-            # A grant whose reply overtook the snapshot is not in it.
-            if self.position is None or lock.acquired.position.sequence <= self.position.sequence:
-                self.locks.lose(lock)
-        else:
-            await self._ask_back(lock)
-
-    async def _ask_back(self, lock: HeldLock) -> None:
-        since = lock.fencing_token if lock.is_of(self.position) else 0
-        ask = command_pb2.SessionAcquireLock(field=lock.field, purpose=lock.purpose, if_unchanged_since=since)
-        try:
-            acquired = (await self._exchange(_Request(acquire_lock=ask))).acquired
-            if not since and acquired.field_sha256 != lock.known_sha256:
-                back = command_pb2.SessionReleaseLock(field=lock.field, fencing_token=acquired.lock.fencing_token)
-                await self._exchange(_Request(release_lock=back))
-                raise LockLost(message=f"{lock.field} is not what it was when it was locked")
-        except FoundryError as refusal:
-            _log.info("the lock of %s was not given back: %s", lock.field, refusal)
-            self.locks.lose(lock)
-        else:
-            lock.granted(acquired)

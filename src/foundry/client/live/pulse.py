@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
+
+#: A timer that fires this late tells of a stall of this program: what came meanwhile lies unread.
+_STALL_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +19,17 @@ class Timing:
         jeopardy_s: Without any message for this long, the session is in jeopardy.
         lease_s: Locks count as lost this long after *sending* the last heartbeat that was answered. Shorter than the
             time after which the server gives them to others.
-        silence_s: A stream without any message for this long is given up, unless ``opened`` names another limit.
+        open_s: A stream on which ``opened`` does not come within this time is given up.
+        silence_s: A stream without any message for this long is left for another one: before the lease ends, and before
+            the other servers give up one that stands still, so that they can resume the session with its locks.
         heartbeat_s: Between heartbeats, unless ``opened`` says otherwise.
         leave_s: How long a clean leave may take.
     """
 
     jeopardy_s: float = 6.0
     lease_s: float = 9.0
-    silence_s: float = 15.0
+    open_s: float = 15.0
+    silence_s: float = 8.0
     heartbeat_s: float = 3.0
     leave_s: float = 2.0
 
@@ -50,6 +57,23 @@ class Pulse:
     def jeopardy(self) -> bool:
         """Whether nothing has come for so long that the session may be lost."""
         return asyncio.get_running_loop().time() - self.heard_time > self._timing.jeopardy_s
+
+    async def beats(self, beat: Callable[[], None], interval_s: float) -> None:
+        """Send heartbeats; returns when the server has been silent for too long.
+
+        Args:
+            beat: Sends one.
+            interval_s: Time between them, seconds; 0 for the usual one.
+        """
+        loop = asyncio.get_running_loop()
+        awake_time = 0.0
+        while (left_s := max(self.heard_time, awake_time) + self._timing.silence_s - loop.time()) > 0:
+            beat()
+            delay_s = min(interval_s or self._timing.heartbeat_s, left_s)
+            due_time = loop.time() + delay_s
+            await asyncio.sleep(delay_s)
+            if loop.time() > due_time + _STALL_S:
+                awake_time = loop.time()
 
     def beat(self, command_id: int) -> None:
         """A heartbeat is about to be sent."""

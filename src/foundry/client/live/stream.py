@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from foundry.client.errors import Unavailable
 from foundry.client.statuses import from_rpc_error
 
+_T = TypeVar("_T")
 _RequestT = TypeVar("_RequestT", bound=Message)
 _ResponseT = TypeVar("_ResponseT", bound=Message)
 
@@ -29,7 +30,7 @@ class Stream(Generic[_RequestT, _ResponseT]):
         self._call = call
         self._loop = asyncio.get_running_loop()
         self._outbox: asyncio.Queue[_RequestT | None] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._cut: BaseException | None = None
         self.start_time = self.heard_time = self._loop.time()
         self.spawn(self._write())
@@ -65,11 +66,12 @@ class Stream(Generic[_RequestT, _ResponseT]):
         self.heard_time = self._loop.time()
         return cast("_ResponseT", response)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """Run something until the stream ends; if it fails, the stream ends with its error."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def cut(self, why: str) -> None:
         """End the stream from this side; ``read`` raises ``Unavailable``."""
@@ -87,7 +89,7 @@ class Stream(Generic[_RequestT, _ResponseT]):
         self._cut = self._cut or why
         self._call.cancel()
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)

@@ -30,10 +30,16 @@ async def foundry(scripted: ScriptedServer) -> AsyncIterator[Foundry]:
 
 @pytest.fixture
 def new_session(foundry: Foundry) -> NewSession:
-    """Makes sessions that come back at once: their jitter is always 0."""
+    """Makes sessions that come back at once: unless told otherwise, their jitter is always 0."""
 
-    def make(*, token: Token = TOKEN, timing: Timing | None = None, resume: ResumeState | None = None) -> Session:
-        reconnect = Reconnect(jitter=lambda: 0.0)
+    def make(
+        *,
+        token: Token = TOKEN,
+        timing: Timing | None = None,
+        resume: ResumeState | None = None,
+        jitter: float = 0.0,
+    ) -> Session:
+        reconnect = Reconnect(jitter=lambda: jitter)
         session = Session(foundry._start, token, "p1", reconnect=reconnect, timing=timing, resume=resume)
         foundry._live.add(session)
         return session

@@ -45,6 +45,6 @@ async def test_jeopardy_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pulse.jeopardy
 
 
-def test_a_silent_server_is_left_and_the_lease_ends_before_others_get_the_locks() -> None:
+def test_a_silent_server_is_left_before_others_give_it_up() -> None:
     timing = Timing()
     assert timing.jeopardy_s < timing.silence_s < timing.lease_s < 10

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import grpc
 import pytest
 
 from coreason.foundry.v1 import session_event_pb2
+from coreason.foundry.v1.session_pb2 import ServerEvent
+from foundry.client import DeadlineExceeded
 from foundry.client.live.pulse import Timing
 from tests.client.conftest import NewSession
-from tests.client.scripted import Peer, ScriptedServer, caught_up, entered, entry, opened, snapshot, soon, status
+from tests.client.scripted import (
+    PATIENCE_S,
+    Peer,
+    ScriptedServer,
+    acquired,
+    caught_up,
+    entered,
+    entry,
+    granted,
+    opened,
+    snapshot,
+    soon,
+    status,
+)
 
 IMPATIENT = Timing(jeopardy_s=0.3, silence_s=0.6)
 
@@ -78,6 +94,117 @@ async def test_a_stream_that_takes_the_place_of_a_silent_one_waits_no_longer_tha
     await soon(opening)
     back = await second_stream(scripted, peer)
     await back.gone()
+    await session._link.stop()
+
+
+async def test_what_comes_from_a_silent_server_before_the_next_stream_does_not_make_the_session_live(
+    scripted: ScriptedServer, new_session: NewSession
+) -> None:
+    """Commands that were under way are repeated on the next one."""
+    session = new_session(timing=IMPATIENT, jitter=1.0)
+    async with entered(scripted, session) as peer:
+        peer.answers_heartbeats = False
+        acquiring = asyncio.create_task(session.acquire("a"))
+        await peer.take("acquire_lock")
+        async with asyncio.timeout(PATIENCE_S):
+            while session._link._former is None:  # noqa: ASYNC110 - nothing tells of it from outside
+                await asyncio.sleep(0.01)
+        await peer.send(ServerEvent(resync=session_event_pb2.Resync()), snapshot(head=3), caught_up(7))
+        back = await second_stream(scripted, peer)
+        await back.welcome_back("s1", 7)
+        await back.reply(await back.take("acquire_lock"), acquired=granted("a", "s1", 6, sequence=8))
+        await soon(acquiring)
+
+
+async def test_a_grant_that_nobody_waits_for_is_given_back_also_when_its_reply_is_lost(
+    scripted: ScriptedServer, new_session: NewSession
+) -> None:
+    session = new_session(timing=IMPATIENT)
+    async with entered(scripted, session) as peer:
+        with pytest.raises(DeadlineExceeded):
+            await session.acquire("a", timeout=0.1)
+        request = await peer.take("acquire_lock")
+        back = await second_stream(scripted, peer)
+        await peer.reply(request, acquired=granted("a", "s1", 6, sequence=8))
+        await back.welcome_back("s1", 8, acquired(8, "a", "s1", 6))
+        release = (await back.take("release_lock")).release_lock
+        assert (release.field, release.fencing_token) == ("a", 6)
+
+
+async def test_a_grant_that_somebody_waits_for_again_is_kept(scripted: ScriptedServer, new_session: NewSession) -> None:
+    session = new_session(timing=IMPATIENT)
+    async with entered(scripted, session) as peer:
+        with pytest.raises(DeadlineExceeded):
+            await session.acquire("a", timeout=0.1)
+        await peer.take("acquire_lock")
+        acquiring = asyncio.create_task(session.acquire("a"))
+        await peer.take("acquire_lock")
+        back = await second_stream(scripted, peer)
+        await back.welcome_back("s1", 8, acquired(8, "a", "s1", 6))
+        await back.reply(await back.take("acquire_lock"), acquired=granted("a", "s1", 6, sequence=8))
+        assert (await soon(acquiring)).fencing_token == 6
+        showing = asyncio.create_task(session.update_presence())
+        await back.reply(await back.take("update_presence"), done=session_event_pb2.Done())
+        await soon(showing)
+
+
+async def test_what_is_left_of_a_silent_session_is_time_enough_for_another_stream_or_does_not_matter(
+    scripted: ScriptedServer, new_session: NewSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = new_session(timing=Timing(silence_s=0.6, open_s=20.0))
+    opening = asyncio.create_task(session.__aenter__())
+    peer, _open = await scripted.accept_open()
+    attachment = session_event_pb2.ATTACHMENT_SNAPSHOT
+    await peer.send(opened("s1", attachment, 7, silence_limit_s=15), snapshot(), caught_up(7))
+    await soon(opening)
+    await second_stream(scripted, peer)
+    loop = asyncio.get_running_loop()
+    real_time = loop.time
+    limits_s = []
+    for later_s in (0.0, 14.0, 30.0):
+        monkeypatch.setattr(loop, "time", lambda later_s=later_s: real_time() + later_s)
+        limits_s.append(session._link._open_limit_s())
+    monkeypatch.undo()
+    assert 12.0 < limits_s[0] < 15.0
+    assert limits_s[1:] == [2.0, 20.0]
+    await session._link.stop()
+
+
+async def test_locks_are_not_trusted_by_a_lease_that_is_over_when_it_begins(
+    scripted: ScriptedServer, new_session: NewSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server took 10 s to let the session in again; the lease counts from when it was asked to."""
+    session = new_session()
+    async with entered(scripted, session) as peer:
+        acquiring = asyncio.create_task(session.acquire("a"))
+        await peer.reply(await peer.take("acquire_lock"), acquired=granted("a", "s1", 6, sequence=8))
+        lock = await soon(acquiring)
+        peer.break_off()
+        back, _open = await scripted.accept_open()
+        back.answers_heartbeats = False
+        loop = asyncio.get_running_loop()
+        real_time = loop.time
+        monkeypatch.setattr(loop, "time", lambda: real_time() + 10.0)
+        await back.send(opened("s1", session_event_pb2.ATTACHMENT_RESUMED, 8))
+        await soon(back.heartbeats.get())
+        await back.send(acquired(8, "a", "s1", 6), caught_up(8))
+        showing = asyncio.create_task(session.update_presence())
+        await back.reply(await back.take("update_presence"), done=session_event_pb2.Done())
+        await soon(showing)
+        assert lock.lost.is_set()
+        assert lock.held
+
+
+async def test_a_program_that_stands_still_does_not_leave_what_opens_meanwhile(
+    scripted: ScriptedServer, new_session: NewSession
+) -> None:
+    session = new_session(timing=Timing(open_s=0.3))
+    opening = asyncio.create_task(session.__aenter__())
+    peer, _open = await scripted.accept_open()
+    await peer.welcome()
+    time.sleep(0.8)  # noqa: ASYNC251 - this is the standing still
+    await soon(opening)
+    assert scripted.no_further_stream()
     await session._link.stop()
 
 

@@ -90,7 +90,13 @@ DEFECTS: Final = (
         "client-waits-at-a-server-that-stands-still",
         "It is given up before they leave it, and their locks go to others.",
         (Edit("client/live/pulse.py", "    silence_s: float = 8.0\n", "    silence_s: float = 15.0\n"),),
-        ("tests/client/test_pulse.py::test_a_silent_server_is_left_and_the_lease_ends_before_others_get_the_locks",),
+        ("tests/client/test_pulse.py::test_a_silent_server_is_left_before_others_give_it_up",),
+    ),
+    Defect(
+        "client-keeps-a-grant-that-nobody-waits-for",
+        "A field stays locked by somebody who gave up waiting for it.",
+        (Edit("client/live/commands.py", "self.unwanted.add(command.acquire_lock.field)", "pass"),),
+        (f"{_SILENT}::test_a_grant_that_nobody_waits_for_is_given_back_also_when_its_reply_is_lost",),
     ),
     Defect(
         "client-takes-its-own-stall-for-silence",

@@ -42,9 +42,9 @@ class HeldLock:
         known_sha256: Hash of the field's content at that version, empty when it has none.
         held: Whether it is neither given back nor lost for good.
         lost: Set when the caller must take the lock for lost: because the server said so, because the session ended,
-            or because no heartbeat was answered for 9 s. In the last case, and only then, it is cleared again when the
-            server answers on the same stream, and set once more if that server turns out to have been given up by the
-            others. A save never needs to look: the server refuses it with ``LockLost``.
+            or because no heartbeat was answered for 9 s. In the last case, and only then, it is cleared again when a
+            server answers, on the same stream or to a resume, and set once more if the server turns out to have been
+            given up by the others. A save never needs to look: the server refuses it with ``LockLost``.
     """
 
     def __init__(self, session: Session, acquired: lock_pb2.AcquiredLock, purpose: str) -> None:

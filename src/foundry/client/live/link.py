@@ -13,9 +13,9 @@ from typing import Final, TypeAlias
 
 import grpc.aio
 
+from coreason.foundry.v1 import lock_pb2, session_pb2, types_pb2
 from coreason.foundry.v1 import session_command_pb2 as command_pb2
 from coreason.foundry.v1 import session_event_pb2 as event_pb2
-from coreason.foundry.v1 import session_pb2, types_pb2
 from foundry.client.channel import Token
 from foundry.client.errors import DeadlineExceeded, FoundryError, Internal, SessionClosed, Unauthenticated, Unavailable
 from foundry.client.live.commands import Commands
@@ -33,6 +33,9 @@ _log: Final = logging.getLogger(__name__)
 
 _Request: TypeAlias = session_pb2.ProjectSessionRequest
 _Stream: TypeAlias = Stream[_Request, session_pb2.ProjectSessionResponse]
+
+#: No server is asked to open a session in less time than this.
+_OPEN_S_MIN: Final = 2.0
 
 Call: TypeAlias = grpc.aio.StreamStreamCall[_Request, session_pb2.ProjectSessionResponse]
 #: Starts the ProjectSession call with a token.
@@ -85,10 +88,10 @@ class Link:
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._task: asyncio.Task[None] | None = None
         self._leaving = False
-        # Of the current stream:
-        self._stream: _Stream | None = None
         # One that fell silent: to end it would end the session, if the server is there after all.
         self._former: _Stream | None = None
+        # Of the current stream:
+        self._stream: _Stream | None = None
         self._is_open = asyncio.Event()
         self._is_live = asyncio.Event()
         self._live_time = 0.0
@@ -207,9 +210,8 @@ class Link:
             await asyncio.wait({following, keeping}, return_when=asyncio.FIRST_COMPLETED)
             if following.done():
                 return following.result()
-            keeping.result()
-            if self._is_open.is_set():
-                self._former = stream
+            if keeping.result():
+                self._former, self._stream = stream, None
             return Unavailable(message="the server is silent")
         finally:
             self._is_live.clear()
@@ -265,29 +267,31 @@ class Link:
             return self.refreshed_token
         return self._token() if callable(self._token) else self._token
 
-    async def _keep_alive(self, stream: _Stream) -> None:
-        """Send heartbeats; returns when the server does not open the session, or has been silent for too long."""
+    async def _keep_alive(self, stream: _Stream) -> bool:
+        """Send heartbeats until the server is silent for too long; returns whether it had opened the session."""
 
         def beat() -> None:
             heartbeat = self._commands.number(_Request(heartbeat=command_pb2.Heartbeat(acknowledged=self.position)))
             self._pulse.beat(heartbeat.command_id)
             stream.send(heartbeat)
 
-        try:
-            async with asyncio.timeout(self._open_limit_s()):
-                await self._is_open.wait()
-        except TimeoutError:
-            return
+        if not await self._pulse.awaits(self._is_open, self._open_limit_s()):
+            return False
         await self._pulse.beats(beat, self.opened.heartbeat_interval.ToMilliseconds() / 1000)
+        return True
 
     def _open_limit_s(self) -> float:
-        """How long to wait for ``opened``; while one that fell silent may be resumed, no longer than it may be."""
+        """How long to wait for ``opened``.
+
+        A session that fell silent can be resumed only until the server closes it as silent itself; a server that lets
+        it in and is not heard would go on holding its locks. After that there is nothing to lose by waiting.
+        """
         limit_s = self._timing.open_s
         if self._former is None:
             return limit_s
-        resumable_s = self.opened.limits.silence_limit.ToMilliseconds() / 1000
-        left_s = self._former.heard_time + resumable_s - asyncio.get_running_loop().time()
-        return min(limit_s, left_s) if left_s > 0 else limit_s
+        lasts_s = self.opened.limits.silence_limit.ToMilliseconds() / 1000
+        left_s = self._former.heard_time + lasts_s - asyncio.get_running_loop().time()
+        return min(limit_s, max(left_s, _OPEN_S_MIN)) if left_s > 0 else limit_s
 
     def _end(self, error: FoundryError | None) -> None:
         if self.ended:
@@ -331,6 +335,7 @@ class Link:
             case "going_away":
                 self._on_going_away(stream, event.going_away)
         self.workspace.apply(event)
+        self._give_back(stream)
         for subscription in tuple(self._subscriptions):
             subscription.put(event)
 
@@ -372,10 +377,19 @@ class Link:
             if self._is_live.is_set():
                 self.locks.trust()
         elif not self._commands.resolve(reply) and reply.WhichOneof("result") == "acquired":
-            lock = reply.acquired.lock
-            if self.locks.get(lock.field) is None:  # whoever wanted it has given up waiting
-                release = command_pb2.SessionReleaseLock(field=lock.field, fencing_token=lock.fencing_token)
-                stream.send(self._commands.number(_Request(release_lock=release)))
+            self._release(stream, reply.acquired.lock)  # whoever wanted it has given up waiting
+
+    def _give_back(self, stream: _Stream) -> None:
+        """Release what was granted when nobody waited for it any more; the reply may be lost."""
+        for field in tuple(self._commands.unwanted):
+            lock = self.workspace.locks.get(field)
+            if lock is not None and lock.session_id == self.opened.session_id and self._commands.gives_back(field):
+                self._release(stream, lock)
+
+    def _release(self, stream: _Stream, lock: lock_pb2.Lock) -> None:
+        if self.locks.get(lock.field) is None:
+            release = command_pb2.SessionReleaseLock(field=lock.field, fencing_token=lock.fencing_token)
+            stream.send(self._commands.number(_Request(release_lock=release)))
 
     # --- commands over a break ----------------------------------------------------------------------------------
 
@@ -395,8 +409,11 @@ class Link:
     async def _settle(self, stream: _Stream) -> None:
         """After ``caught_up``: learn which locks are still held, then let commands through again."""
         await recover(self.locks, self._exchange, self.workspace, self.opened.session_id, self.position)
-        if self._is_live.is_set():
-            return  # it was a resync: nothing was cut off
+        if self._is_live.is_set() or stream is not self._stream:
+            return  # it was a resync: nothing was cut off; or another stream has taken its place
+        if self._pulse.lapsed:
+            self.locks.doubt()
+        self._give_back(stream)
         for command in self._commands.unanswered():
             stream.send(command)
         self._live_time = asyncio.get_running_loop().time()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 #: A timer that fires this late tells of a stall of this program: what came meanwhile lies unread.
-_STALL_S: Final = 1.0
+_STALL_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class Timing:
         lease_s: Locks count as lost this long after *sending* the last heartbeat that was answered. Shorter than the
             time after which the server gives them to others.
         open_s: A stream on which ``opened`` does not come within this time is given up.
-        silence_s: A stream without any message for this long is left for another one: before the lease ends, and before
-            the other servers give up one that stands still, so that they can resume the session with its locks.
+        silence_s: A stream without any message for this long is left for another one: before the other servers give up
+            one that stands still, so that the session can be resumed there with its locks.
         heartbeat_s: Between heartbeats, unless ``opened`` says otherwise.
         leave_s: How long a clean leave may take.
     """
@@ -39,6 +39,7 @@ class Pulse:
 
     Attributes:
         heard_time: Loop time of the last message from the server, seconds.
+        lapsed: Whether the lease has run out.
     """
 
     def __init__(self, timing: Timing, on_lapse: Callable[[], None]) -> None:
@@ -48,6 +49,7 @@ class Pulse:
         self._sent: dict[int, float] = {}
         self._lease: asyncio.TimerHandle | None = None
         self.heard_time = 0.0
+        self.lapsed = False
 
     def start(self) -> None:
         """Count from now."""
@@ -57,6 +59,19 @@ class Pulse:
     def jeopardy(self) -> bool:
         """Whether nothing has come for so long that the session may be lost."""
         return asyncio.get_running_loop().time() - self.heard_time > self._timing.jeopardy_s
+
+    async def awaits(self, event: asyncio.Event, limit_s: float) -> bool:
+        """Wait for an event; returns whether it came in time."""
+        loop = asyncio.get_running_loop()
+        while not event.is_set():
+            due_time = loop.time() + limit_s
+            try:
+                async with asyncio.timeout(limit_s):
+                    await event.wait()
+            except TimeoutError:
+                if loop.time() <= due_time + _STALL_S:
+                    return False
+        return True
 
     async def beats(self, beat: Callable[[], None], interval_s: float) -> None:
         """Send heartbeats; returns when the server has been silent for too long.
@@ -90,15 +105,20 @@ class Pulse:
     def renew(self, sent_time: float) -> None:
         """Let the lease run from when something was sent that the server has answered: it had seen it no earlier."""
         self._cancel_lease()
-        self._lease = asyncio.get_running_loop().call_at(sent_time + self._timing.lease_s, self._on_lapse)
+        self.lapsed = False
+        self._lease = asyncio.get_running_loop().call_at(sent_time + self._timing.lease_s, self._lapse)
 
     def new_stream(self) -> None:
-        """Heartbeats of the stream before will not be answered."""
+        """Heartbeats of the stream before count no longer."""
         self._sent.clear()
 
     def stop(self) -> None:
         """The session is over."""
         self._cancel_lease()
+
+    def _lapse(self) -> None:
+        self.lapsed = True
+        self._on_lapse()
 
     def _cancel_lease(self) -> None:
         if self._lease is not None:

@@ -48,3 +48,20 @@ async def test_jeopardy_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_silent_server_is_left_before_others_give_it_up() -> None:
     timing = Timing()
     assert timing.jeopardy_s < timing.silence_s < timing.lease_s < 10
+
+
+async def test_what_is_left_of_a_silent_session_is_time_enough_to_open_or_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pulse = Pulse(Timing(open_s=20.0), lambda: None)
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)
+    pulse.start()
+    assert pulse.open_limit_s(0.0) == 20.0
+    assert pulse.open_limit_s(15.0) == 15.0
+    monkeypatch.setattr(loop, "time", lambda: now + 14.0)
+    assert pulse.open_limit_s(15.0) == 2.0
+    monkeypatch.setattr(loop, "time", lambda: now + 15.0)
+    assert pulse.open_limit_s(15.0) == 20.0
+    monkeypatch.undo()

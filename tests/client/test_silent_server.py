@@ -148,28 +148,6 @@ async def test_a_grant_that_somebody_waits_for_again_is_kept(scripted: ScriptedS
         await soon(showing)
 
 
-async def test_what_is_left_of_a_silent_session_is_time_enough_for_another_stream_or_does_not_matter(
-    scripted: ScriptedServer, new_session: NewSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = new_session(timing=Timing(silence_s=0.6, open_s=20.0))
-    opening = asyncio.create_task(session.__aenter__())
-    peer, _open = await scripted.accept_open()
-    attachment = session_event_pb2.ATTACHMENT_SNAPSHOT
-    await peer.send(opened("s1", attachment, 7, silence_limit_s=15), snapshot(), caught_up(7))
-    await soon(opening)
-    await second_stream(scripted, peer)
-    loop = asyncio.get_running_loop()
-    real_time = loop.time
-    limits_s = []
-    for later_s in (0.0, 14.0, 30.0):
-        monkeypatch.setattr(loop, "time", lambda later_s=later_s: real_time() + later_s)
-        limits_s.append(session._link._open_limit_s())
-    monkeypatch.undo()
-    assert 12.0 < limits_s[0] < 15.0
-    assert limits_s[1:] == [2.0, 20.0]
-    await session._link.stop()
-
-
 async def test_locks_are_not_trusted_by_a_lease_that_is_over_when_it_begins(
     scripted: ScriptedServer, new_session: NewSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

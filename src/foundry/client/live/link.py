@@ -24,6 +24,7 @@ from foundry.client.live.held_lock import HeldLocks
 from foundry.client.live.lock_recovery import recover
 from foundry.client.live.pulse import Pulse, Timing
 from foundry.client.live.reconnect import Reconnect
+from foundry.client.live.session_token import SessionToken
 from foundry.client.live.stream import Stream
 from foundry.client.live.subscription import Subscription
 from foundry.client.live.workspace import Workspace
@@ -33,9 +34,6 @@ _log: Final = logging.getLogger(__name__)
 
 _Request: TypeAlias = session_pb2.ProjectSessionRequest
 _Stream: TypeAlias = Stream[_Request, session_pb2.ProjectSessionResponse]
-
-#: No server is asked to open a session in less time than this.
-_OPEN_S_MIN: Final = 2.0
 
 Call: TypeAlias = grpc.aio.StreamStreamCall[_Request, session_pb2.ProjectSessionResponse]
 #: Starts the ProjectSession call with a token.
@@ -52,7 +50,7 @@ class Link:
         opened: The newest ``opened``: session id, resume secret, role and limits.
         position: The last position seen, or None before the first one.
         presence: What the session shows, to be shown again by a session that takes its place.
-        refreshed_token: The token that replaced the one the session was opened with, or None.
+        token: What its streams begin with.
         ended: Whether the session is over.
         error: Why it is over, or else why its newest stream broke; None when neither, or after a leave.
     """
@@ -74,12 +72,10 @@ class Link:
         self.opened = event_pb2.Opened(session_id=resume.session_id, resume_secret=resume.resume_secret)
         self.position: types_pb2.Position | None = resume.after if resume.HasField("after") else None
         self.presence: command_pb2.UpdatePresence | None = None
-        self.refreshed_token: str | None = None
+        self.token = SessionToken(token)
         self.ended = False
         self.error: FoundryError | None = None
         self._start = start
-        self._token = token
-        self._used_token = ""
         self._opening = opening
         self._reconnect = reconnect or Reconnect()
         self._timing = timing or Timing()
@@ -198,12 +194,11 @@ class Link:
 
     async def _attach(self) -> FoundryError | None:
         """Open a stream and follow it until it ends or falls silent; returns why it ended, None for OK."""
-        self._used_token = self._current_token()
         self._return_time = None
         self._live_time = 0.0
         self._is_open.clear()
         self._pulse.new_stream()
-        self._stream = stream = Stream(self._start(self._used_token))
+        self._stream = stream = Stream(self._start(self.token.use()))
         stream.send(self._commands.number(_Request(open=self._open())))
         following, keeping = stream.spawn(self._follow(stream)), stream.spawn(self._keep_alive(stream))
         try:
@@ -252,20 +247,12 @@ class Link:
 
     def _next_delay(self) -> float:
         now = asyncio.get_running_loop().time()
-        refused = isinstance(self.error, Unauthenticated)
-        if refused:
-            self.refreshed_token = None
         return self._reconnect.delay_after(
             self.error,
             lasted_s=now - self._live_time if self._live_time else 0.0,
             announced_s=max(0.0, self._return_time - now) if self._return_time is not None else None,
-            token_is_new=refused and self._current_token() != self._used_token,
+            token_is_new=isinstance(self.error, Unauthenticated) and self.token.refused(),
         )
-
-    def _current_token(self) -> str:
-        if self.refreshed_token is not None:
-            return self.refreshed_token
-        return self._token() if callable(self._token) else self._token
 
     async def _keep_alive(self, stream: _Stream) -> bool:
         """Send heartbeats until the server is silent for too long; returns whether it had opened the session."""
@@ -275,23 +262,11 @@ class Link:
             self._pulse.beat(heartbeat.command_id)
             stream.send(heartbeat)
 
-        if not await self._pulse.awaits(self._is_open, self._open_limit_s()):
+        resumable_s = self.opened.limits.silence_limit.ToMilliseconds() / 1000 if self._former else 0.0
+        if not await self._pulse.awaits(self._is_open, self._pulse.open_limit_s(resumable_s)):
             return False
         await self._pulse.beats(beat, self.opened.heartbeat_interval.ToMilliseconds() / 1000)
         return True
-
-    def _open_limit_s(self) -> float:
-        """How long to wait for ``opened``.
-
-        A session that fell silent can be resumed only until the server closes it as silent itself; a server that lets
-        it in and is not heard would go on holding its locks. After that there is nothing to lose by waiting.
-        """
-        limit_s = self._timing.open_s
-        if self._former is None:
-            return limit_s
-        lasts_s = self.opened.limits.silence_limit.ToMilliseconds() / 1000
-        left_s = self._former.heard_time + lasts_s - asyncio.get_running_loop().time()
-        return min(limit_s, max(left_s, _OPEN_S_MIN)) if left_s > 0 else limit_s
 
     def _end(self, error: FoundryError | None) -> None:
         if self.ended:

@@ -9,6 +9,8 @@ from typing import Final
 
 #: A timer that fires this late tells of a stall of this program: what came meanwhile lies unread.
 _STALL_S: Final = 0.25
+#: No server is asked to open a session in less time than this.
+_OPEN_S_MIN: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,19 @@ class Pulse:
     def jeopardy(self) -> bool:
         """Whether nothing has come for so long that the session may be lost."""
         return asyncio.get_running_loop().time() - self.heard_time > self._timing.jeopardy_s
+
+    def open_limit_s(self, resumable_s: float) -> float:
+        """Return how long to wait for ``opened``, seconds.
+
+        A session that fell silent can be resumed only until the server closes it as silent itself; a server that lets
+        it in and is not heard would go on holding its locks. After that there is nothing to lose by waiting.
+
+        Args:
+            resumable_s: How long after the last message that is, seconds; 0 when no session fell silent.
+        """
+        left_s = self.heard_time + resumable_s - asyncio.get_running_loop().time()
+        limit_s = self._timing.open_s
+        return min(limit_s, max(left_s, _OPEN_S_MIN)) if resumable_s and left_s > 0 else limit_s
 
     async def awaits(self, event: asyncio.Event, limit_s: float) -> bool:
         """Wait for an event; returns whether it came in time."""

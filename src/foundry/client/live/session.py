@@ -347,7 +347,7 @@ class Session(RunCommands):
         """
         command = command_pb2.RefreshToken(token=token)
         await self._link.command(lambda: ProjectSessionRequest(refresh_token=command), timeout)
-        self._link.refreshed_token = token
+        self._link.token.refresh(token)
 
     async def leave(self) -> None:
         """End the session and release its locks; takes at most 2 s, and does nothing when it is over."""

@@ -93,7 +93,17 @@ def check_departures(
         slack_s: What the machine may add to every bound, seconds.
     """
     times = Times(history, steady=steady)
-    left = [Departure(it.session_id, "leave", it.call_ns) for it in history.operations if it.kind == "leave" and it.ok]
+    # A server that stands still hears of no leave: it is given up, and its sessions with it.
+    unheard = {
+        entry.data["session_id"]
+        for entry in entries
+        if entry.event == "session_closed" and entry.data["close_reason"].endswith("_REPLICA_DEAD")
+    }
+    left = [
+        Departure(it.session_id, "replica dead" if it.session_id in unheard else "leave", it.call_ns)
+        for it in history.operations
+        if it.kind == "leave" and it.ok
+    ]
     resumed = [entry for entry in entries if entry.event == "session_resumed"]
     for departure in [*left, *departures]:
         report.counts["departures"] += 1

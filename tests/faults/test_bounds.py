@@ -53,6 +53,22 @@ def test_the_time_to_a_free_field_is_measured_where_it_is_seen() -> None:
     assert "free after leave: 1 times, median 0.300 s, longest 0.300 s" in report.summary()
 
 
+@pytest.mark.parametrize(
+    ("broken", "reason", "left_s"),
+    [(True, "LEAVE", -2.0), (False, "REPLICA_DEAD", -2.0), (True, "REPLICA_DEAD", -13.0)],
+)
+def test_whom_a_server_that_stands_still_did_not_hear_leave_is_let_go_with_it(
+    broken: bool, reason: str, left_s: float
+) -> None:
+    """I8: within the bound of a dead server, though its client said that it leaves."""
+    log = held_until(300_000)
+    log.closed("a", reason, us=300_000)
+    report = Report()
+    left = operation("leave", left_s * S, (left_s + 2.0) * S, "a")
+    check_departures(history_of(left), log.entries, replay(log.entries, Report()), report)
+    assert report.broken == ({"I8"} if broken else set()), report.summary()
+
+
 def test_when_all_is_quiet_locks_belong_to_live_sessions() -> None:
     """I7: by the log, and by the rows of the database."""
     state = replay(held_until(None).entries, Report())

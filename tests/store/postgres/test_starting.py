@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+import asyncpg
 import pytest
 
 from foundry.clock import SystemClock
@@ -15,9 +16,10 @@ from foundry.store.errors import StoreError
 from foundry.store.postgres.database import PostgresDatabase
 from foundry.store.postgres.guards import POSTGRES_GUARDS
 from foundry.store.postgres.schema import REVISION
+from tests.servers.holding import waiting
 from tests.servers.postgres import PostgresServer, execute, free_port
 
-LIMITS = Postgres(pool_max=2, connect_limit_s=2.0)
+LIMITS = Postgres(pool_max=2, connect_limit_s=2.0, lock_limit_s=20.0, statement_limit_s=20.0)
 
 
 async def started(url: str) -> PostgresDatabase:
@@ -46,8 +48,14 @@ def name(postgres: PostgresServer) -> Iterator[str]:
 
 
 async def test_servers_that_start_together_are_one_installation(postgres: PostgresServer, name: str) -> None:
-    """One makes its identity and begins its log; all agree on it."""
-    opened = await asyncio.gather(*(started(postgres.server_url(name)) for _ in range(6)))
+    """One makes its identity and begins its log; all agree on it, though none may write before all have come."""
+    owner = await asyncpg.connect(postgres.owner_url(name))
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE instance IN EXCLUSIVE MODE")  # which lets readers pass
+        starts = [asyncio.create_task(started(postgres.server_url(name))) for _ in range(6)]
+        await waiting(owner, 6)
+    await owner.close()
+    opened = await asyncio.gather(*starts)
     assert len({database.instance_id for database in opened}) == 1
     assert len({database.page_token_key for database in opened}) == 1
     assert {database.epoch for database in opened} == {1}

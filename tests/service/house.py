@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from coreason.foundry.v1 import (
 from foundry.client import Foundry, connect
 from foundry.rpc.server import SERVICES
 from tests import backends
-from tests.service.refusals import Refused
+from tests.service.refusals import Refused, is_hidden
 from tests.support import PATIENCE_S, RunningServer, open_channel
 
 METHODS: Final = [method for service in SERVICES for method in service.methods]
@@ -82,19 +83,26 @@ class Caller:
         return answer
 
     async def knock(self, method: MethodDescriptor, data: bytes) -> bytes:
-        """Send one message to a method, unary or not, and return the first answer; raises ``Refused``."""
+        """Send one message to a method, unary or not, and return the first answer; raises ``Refused``.
+
+        What is refused before the message has left is sent again, until its refusal is seen.
+        """
         if not (method.client_streaming or method.server_streaming):
             return await self.send(path(method), data)
-        call = self._stream(method, data)
-        try:
-            if method.client_streaming:
-                await call.write(data)
-            answer: bytes = await call.read()
-        except grpc.aio.AioRpcError as error:
-            raise Refused(error) from None
-        finally:
-            call.cancel()
-        return answer
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                call = self._stream(method, data)
+                try:
+                    if method.client_streaming:
+                        await call.write(data)
+                    answer: bytes = await call.read()
+                except grpc.aio.AioRpcError as error:
+                    if not is_hidden(error):
+                        raise Refused(error) from None
+                else:
+                    return answer
+                finally:
+                    call.cancel()
 
     def _stream(self, method: MethodDescriptor, data: bytes) -> Any:
         options: dict[str, Any] = {"metadata": self.metadata, "timeout": PATIENCE_S}

@@ -13,7 +13,7 @@ import rfc8785
 from coreason.foundry.v1 import project_pb2
 from coreason.foundry.v1 import run_pb2 as pb
 from tests.service.house import METHODS, Caller, House, path
-from tests.service.refusals import Refused
+from tests.service.refusals import Refused, is_hidden
 from tests.support import soon
 
 _APPEND: Final = next(path(method) for method in METHODS if method.name == "AppendRunLog")
@@ -104,7 +104,7 @@ async def running(house: House, *texts: str, **fields: Any) -> pb.Run:
 
 
 class WrittenTooLateError(Exception):
-    """This side wrote while the stream ended; gRPC then hides from it how."""
+    """This side wrote while the stream ended, and cannot know how it did."""
 
 
 class Producer:
@@ -138,7 +138,7 @@ class Producer:
         try:
             data = await soon(self._call.read())
         except grpc.aio.AioRpcError as error:
-            if error.details() == "Internal error from Core":
+            if is_hidden(error):
                 raise WrittenTooLateError from None
             raise Refused(error) from None
         if data is grpc.aio.EOF:

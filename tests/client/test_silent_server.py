@@ -8,9 +8,10 @@ import time
 import grpc
 import pytest
 
-from coreason.foundry.v1 import session_event_pb2
-from coreason.foundry.v1.session_pb2 import ServerEvent
-from foundry.client import DeadlineExceeded
+from coreason.foundry.v1 import lock_pb2, session_event_pb2
+from coreason.foundry.v1.session_command_pb2 import SessionTouch
+from coreason.foundry.v1.session_pb2 import ProjectSessionRequest, ServerEvent
+from foundry.client import DeadlineExceeded, Session
 from foundry.client.live.pulse import Timing
 from tests.client.conftest import NewSession
 from tests.client.scripted import (
@@ -37,6 +38,15 @@ async def second_stream(scripted: ScriptedServer, silent: Peer) -> Peer:
     peer, request = await scripted.accept_open()
     assert (request.open.resume.session_id, request.open.resume.after.sequence) == ("s1", 7)
     return peer
+
+
+async def nothing_more_is_asked(session: Session, peer: Peer) -> None:
+    """What the session has made of all that came before is none of the server's business."""
+    touching = asyncio.create_task(
+        session._link.command(lambda: ProjectSessionRequest(touch=SessionTouch()), PATIENCE_S)
+    )
+    await peer.reply(await peer.take("touch"), touched=lock_pb2.Lock())
+    await soon(touching)
 
 
 async def test_a_server_that_does_not_answer_open_is_given_up(
@@ -131,6 +141,45 @@ async def test_a_grant_that_nobody_waits_for_is_given_back_also_when_its_reply_i
         assert (release.field, release.fencing_token) == ("a", 6)
 
 
+@pytest.mark.parametrize("refused", [True, False], ids=["it was refused", "its session was lost"])
+async def test_of_a_field_once_asked_for_in_vain_a_later_grant_is_kept(
+    scripted: ScriptedServer, new_session: NewSession, *, refused: bool
+) -> None:
+    """Nobody waits for it on the stream: the program asked by a call that names the session."""
+    session = new_session()
+    async with entered(scripted, session) as peer:
+        with pytest.raises(DeadlineExceeded):
+            await session.acquire("a", timeout=0.05)
+        request = await peer.take("acquire_lock")
+        if refused:
+            await peer.reply(request, error=status(grpc.StatusCode.ABORTED, "LOCK_HELD"))
+        peer.break_off()
+        back, _open = await scripted.accept_open()
+        if refused:
+            await back.welcome_back("s1", 8, acquired(8, "a", "s1", 6))
+        else:
+            await back.replace("s2", 8, acquired(8, "a", "s2", 6))
+        await nothing_more_is_asked(session, back)
+
+
+async def test_a_grant_that_came_too_late_is_kept_for_who_asks_again(
+    scripted: ScriptedServer, new_session: NewSession
+) -> None:
+    """Both are told of the same grant."""
+    session = new_session()
+    async with entered(scripted, session) as peer:
+        with pytest.raises(DeadlineExceeded):
+            await session.acquire("a", timeout=0.05)
+        late = await peer.take("acquire_lock")
+        acquiring = asyncio.create_task(session.acquire("a"))
+        again = await peer.take("acquire_lock")
+        for request in (late, again):
+            await peer.reply(request, acquired=granted("a", "s1", 6, sequence=8))
+        lock = await soon(acquiring)
+        await nothing_more_is_asked(session, peer)
+        assert lock.held
+
+
 async def test_a_grant_that_somebody_waits_for_again_is_kept(scripted: ScriptedServer, new_session: NewSession) -> None:
     session = new_session(timing=IMPATIENT)
     async with entered(scripted, session) as peer:
@@ -143,9 +192,7 @@ async def test_a_grant_that_somebody_waits_for_again_is_kept(scripted: ScriptedS
         await back.welcome_back("s1", 8, acquired(8, "a", "s1", 6))
         await back.reply(await back.take("acquire_lock"), acquired=granted("a", "s1", 6, sequence=8))
         assert (await soon(acquiring)).fencing_token == 6
-        showing = asyncio.create_task(session.update_presence())
-        await back.reply(await back.take("update_presence"), done=session_event_pb2.Done())
-        await soon(showing)
+        await nothing_more_is_asked(session, back)
 
 
 async def test_locks_are_not_trusted_by_a_lease_that_is_over_when_it_begins(
@@ -166,9 +213,7 @@ async def test_locks_are_not_trusted_by_a_lease_that_is_over_when_it_begins(
         await back.send(opened("s1", session_event_pb2.ATTACHMENT_RESUMED, 8))
         await soon(back.heartbeats.get())
         await back.send(acquired(8, "a", "s1", 6), caught_up(8))
-        showing = asyncio.create_task(session.update_presence())
-        await back.reply(await back.take("update_presence"), done=session_event_pb2.Done())
-        await soon(showing)
+        await nothing_more_is_asked(session, back)
         assert lock.lost.is_set()
         assert lock.held
 

@@ -9,7 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foundry.domain.entry import Event
-from foundry.domain.errors import FieldNameConflict, LimitExceeded, LockHeld, LockIntervened, SessionClosed
+from foundry.domain.errors import (
+    FieldNameConflict,
+    LimitExceeded,
+    LockHeld,
+    LockIntervened,
+    SessionClosed,
+    SessionEnded,
+)
 from foundry.domain.field import prefix_conflict
 from foundry.domain.lock import Lock, ReleaseReason
 from foundry.domain.project import FIELDS_PER_PROJECT_MAX
@@ -23,11 +30,15 @@ if TYPE_CHECKING:
     from foundry.store.unit_of_work import UnitOfWork
 
 
-def attached_session(unit: UnitOfWork, caller: Caller, session_id: str) -> Session:
+def attached_session(unit: UnitOfWork, caller: Caller, session_id: str, stream_epoch: int = 0) -> Session:
     """The caller's own attached session: the only kind that may hold and write.
+
+    Args:
+        stream_epoch: When over 0: only as long as it is attached by this stream.
 
     Raises:
         SessionClosed: Unknown, of another principal or project, of another history of the log, lost or ended.
+        SessionEnded: Another stream has attached it since.
     """
     session = unit.session(session_id)
     if (
@@ -38,6 +49,8 @@ def attached_session(unit: UnitOfWork, caller: Caller, session_id: str) -> Sessi
         or not session.principal.same_actor(caller.principal)
     ):
         raise SessionClosed(session_id)
+    if stream_epoch not in {0, session.stream_epoch}:
+        raise SessionEnded("SESSION_SUPERSEDED", "a newer stream took this session's place", session_id)
     return session
 
 

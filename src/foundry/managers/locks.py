@@ -85,6 +85,7 @@ class LockManager:
         *,
         purpose: str = "",
         if_unchanged_since: int = 0,
+        stream_epoch: int = 0,
     ) -> AcquireResult:
         """Take the lock of a free field. A session that holds it already gets the same grant again.
 
@@ -92,11 +93,14 @@ class LockManager:
 
         Args:
             if_unchanged_since: When over 0, grant only if the field's fence is still this.
+            stream_epoch: That of the stream that asks, 0 for a call: what is granted to a stream after another one has
+                taken its place, its client hears nothing of.
 
         Raises:
             LockHeld: Another session holds it; the holder is named and the refusal counted in the log.
             LockIntervened: Somebody held the field since ``if_unchanged_since``.
-            SessionClosed, ProjectFrozen, ProjectArchived, FieldNameConflict, LimitExceeded: See the contract.
+            SessionClosed, SessionEnded, ProjectFrozen, ProjectArchived, FieldNameConflict, LimitExceeded: See the
+                contract.
         """
         check_field_name(field)
         claimed = await self._registry.acquire(project_id, field, caller.principal.subject, session_id, _CLAIM_TTL_S)
@@ -105,7 +109,7 @@ class LockManager:
 
         def decide(unit: UnitOfWork) -> AcquireResult:
             check_content_open(authorize(unit, caller, Action.EDIT)[0])
-            session = attached_session(unit, caller, session_id)
+            session = attached_session(unit, caller, session_id, stream_epoch)
             state = unit.field(field)
             already = state.lock is not None and state.lock.session_id == session_id
             if state.lock is not None and already:

@@ -278,6 +278,7 @@ class SessionStream:
             fields.field,
             purpose=fields.purpose,
             if_unchanged_since=fields.if_unchanged_since,
+            stream_epoch=live.session.stream_epoch,
         )
         message = codec.acquired(acquired, self._parts.history.epoch)
         return Reply(acquired=message, position=message.position)

@@ -95,8 +95,24 @@ DEFECTS: Final = (
     Defect(
         "client-keeps-a-grant-that-nobody-waits-for",
         "A field stays locked by somebody who gave up waiting for it.",
-        (Edit("client/live/commands.py", "self.unwanted.add(command.acquire_lock.field)", "pass"),),
+        (Edit("client/live/commands.py", "self.unwanted[command.command_id] = command.acquire_lock.field", "pass"),),
         (f"{_SILENT}::test_a_grant_that_nobody_waits_for_is_given_back_also_when_its_reply_is_lost",),
+    ),
+    Defect(
+        "client-gives-back-what-a-program-holds",
+        "A program that asks by calls loses a lock because its session once asked for that field in vain.",
+        (
+            Edit(
+                "client/live/link.py", "            self._commands.unwanted.clear()  # what", "            pass  # what"
+            ),
+        ),
+        (f"{_SILENT}::test_of_a_field_once_asked_for_in_vain_a_later_grant_is_kept",),
+    ),
+    Defect(
+        "client-gives-back-what-it-asks-for-again",
+        "Whoever tries once more holds a lock that is gone.",
+        (Edit("client/live/link.py", " and not self._commands.wants(lock.field)", ""),),
+        (f"{_SILENT}::test_a_grant_that_came_too_late_is_kept_for_who_asks_again",),
     ),
     Defect(
         "client-takes-its-own-stall-for-silence",

@@ -28,8 +28,9 @@ from foundry.store.replicas import ReplicaRepository
 from tests import backends
 from tests.faults.proxy import Proxy
 from tests.managers.workspace import ALICE, BOB, LIVENESS, Workspace, opened
+from tests.servers.holding import held, waiting
 from tests.servers.postgres import ANOTHER_TIMELINE, execute, finished
-from tests.session.tab import Tabs
+from tests.session.tab import Tabs, request
 from tests.store.batches import batched
 from tests.store.manual_clock import ManualClock
 from tests.support import RunningServer, project_with, running_server
@@ -191,6 +192,32 @@ async def test_a_late_teardown_here_leaves_a_session_alone_that_went_on_there(se
     assert not await servers.here.sessions.detach(attached.session)
     assert (await servers.there.sessions.current(resumed)).state is SessionState.ATTACHED
     assert (await servers.there.save(lock, "{}", 0)).draft is not None
+
+
+async def test_nothing_is_granted_to_a_stream_whose_session_goes_on_elsewhere(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """It asked before, and its server comes to it after: its client would never hear that it holds the field."""
+    backend, data_dir = backends.Backend("postgres+memory", postgres), tmp_path / "data"
+    patient = {"lock_limit_s": PATIENCE_S, "statement_limit_s": PATIENCE_S}
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(backend.drop)
+        stack.enter_context(backends.using(backend))
+        here, there = [await stack.enter_async_context(running_server(data_dir, postgres=patient)) for _ in range(2)]
+        project_id = await project_with(await stack.enter_async_context(here.connect("alice")), "bob")
+        tabs, tabs_there = Tabs(here), Tabs(there)
+        stack.push_async_callback(tabs.close)
+        stack.push_async_callback(tabs_there.close)
+        first, second = await tabs.open("bob", project_id), tabs_there.raw("bob")
+        owner = postgres.owner_url(backend.databases[data_dir])
+        async with held(owner, "head WHERE log = $1", project_id) as holding:
+            going_on = asyncio.create_task(second.open(project_id, resume=first.ticket()))
+            await waiting(holding, 1)
+            await first.send(request(9, acquire_lock={"field": "topology"}))
+            await waiting(holding, 2)
+        await going_on
+        other = await tabs_there.open("alice", project_id)
+        assert (await other.acquire("topology")).lock.fencing_token == 1
 
 
 async def test_a_server_that_stood_still_holds_it_against_no_client(alone: Workspace) -> None:

@@ -12,11 +12,11 @@ class Commands:
     """Numbers commands and brings each its reply. Ids go on over reconnects, so that a late reply finds nobody.
 
     Attributes:
-        unwanted: Fields that were asked for, whose grant nobody waits for any more, and that may yet be granted.
+        unwanted: Fields that may yet be granted though nobody waits for it any more, by the command that asked.
     """
 
     def __init__(self) -> None:
-        self.unwanted: set[str] = set()
+        self.unwanted: dict[int, str] = {}
         self._ids = itertools.count(1)
         self._waiting: dict[int, tuple[session_pb2.ProjectSessionRequest, asyncio.Future[session_event_pb2.Reply]]] = {}
 
@@ -35,12 +35,11 @@ class Commands:
         """Wait no longer for a reply; the command is not sent again either."""
         _command, future = self._waiting.pop(command.command_id, (None, None))
         if future is not None and (future.cancelled() or not future.done()) and command.HasField("acquire_lock"):
-            self.unwanted.add(command.acquire_lock.field)
+            self.unwanted[command.command_id] = command.acquire_lock.field
 
     def resolve(self, reply: session_event_pb2.Reply) -> bool:
         """Hand a reply to who waits for it; returns whether somebody did."""
-        if reply.HasField("acquired"):
-            self.unwanted.discard(reply.acquired.lock.field)
+        self.unwanted.pop(reply.command_id, None)
         _command, future = self._waiting.get(reply.command_id, (None, None))
         if future is None or future.done():
             return False
@@ -51,12 +50,9 @@ class Commands:
         """Return the commands that wait, in the order they were sent."""
         return [command for command, future in self._waiting.values() if not future.done()]
 
-    def gives_back(self, field: str) -> bool:
-        """Return whether a grant of a field is one that nobody waits for; asked once for each."""
-        if field not in self.unwanted or any(it.acquire_lock.field == field for it in self.unanswered()):
-            return False
-        self.unwanted.discard(field)
-        return True
+    def wants(self, field: str) -> bool:
+        """Return whether somebody waits for the grant of a field."""
+        return any(it.HasField("acquire_lock") and it.acquire_lock.field == field for it in self.unanswered())
 
     def fail(self, error: BaseException) -> None:
         """Tell everybody who waits that no reply will come."""

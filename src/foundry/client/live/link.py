@@ -310,7 +310,6 @@ class Link:
             case "going_away":
                 self._on_going_away(stream, event.going_away)
         self.workspace.apply(event)
-        self._give_back(stream)
         for subscription in tuple(self._subscriptions):
             subscription.put(event)
 
@@ -334,8 +333,10 @@ class Link:
         self.error = None
         if opened.attachment == event_pb2.ATTACHMENT_SNAPSHOT:
             self.position = None
-        if is_new and self.presence is not None:
-            stream.send(self._commands.number(_Request(update_presence=self.presence)))
+        if is_new:
+            self._commands.unwanted.clear()  # what was granted to the session of before has ended with it
+            if self.presence is not None:
+                stream.send(self._commands.number(_Request(update_presence=self.presence)))
         self._reconnect.attached()
         self._pulse.renew(stream.start_time)
         self._is_open.set()
@@ -355,14 +356,17 @@ class Link:
             self._release(stream, reply.acquired.lock)  # whoever wanted it has given up waiting
 
     def _give_back(self, stream: _Stream) -> None:
-        """Release what was granted when nobody waited for it any more; the reply may be lost."""
-        for field in tuple(self._commands.unwanted):
+        """Release what a former stream was granted when nobody waited for it any more; it is granted nothing later."""
+        fields = set(self._commands.unwanted.values())
+        self._commands.unwanted.clear()
+        for field in fields:
             lock = self.workspace.locks.get(field)
-            if lock is not None and lock.session_id == self.opened.session_id and self._commands.gives_back(field):
+            if lock is not None and lock.session_id == self.opened.session_id:
                 self._release(stream, lock)
 
     def _release(self, stream: _Stream, lock: lock_pb2.Lock) -> None:
-        if self.locks.get(lock.field) is None:
+        """Give back what nobody holds, unless somebody waits for it again, who will be told of the same grant."""
+        if self.locks.get(lock.field) is None and not self._commands.wants(lock.field):
             release = command_pb2.SessionReleaseLock(field=lock.field, fencing_token=lock.fencing_token)
             stream.send(self._commands.number(_Request(release_lock=release)))
 

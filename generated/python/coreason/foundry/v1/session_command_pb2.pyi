@@ -164,7 +164,9 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class SessionAcquireLock(_message.Message):
-    """Takes the lock of a field for this session; as LockService.AcquireLock."""
+    """Takes the lock of a field for this session; as LockService.AcquireLock. Once a newer stream has taken this one's place
+    nothing is granted here any more: SESSION_SUPERSEDED.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

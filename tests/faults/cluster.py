@@ -58,6 +58,7 @@ class Cluster:
         records: Recordings beside theirs.
         done: What the clients that were there in the end had done, by kind and outcome; once it is judged.
         robbed: Sessions that lost a lock although nobody gave it back and their clients did not try to leave; likewise.
+        left: Sessions that their clients tried to leave; likewise.
         store: An onlooker of the project.
     """
 
@@ -74,6 +75,7 @@ class Cluster:
         self.records: list[Path] = []
         self.done: Counter[str] = Counter()
         self.robbed: set[str] = set()
+        self.left: set[str] = set()
         self.store = Onlooker(self.url)
 
     @property
@@ -213,11 +215,11 @@ class Cluster:
             slack_s=SLACK_S,
         )
         history = without(read_history([*(client.record for client in self.clients), *self.records]))
-        left = {it.session_id for it in history.operations if it.kind == "leave"}
+        self.left = {it.session_id for it in history.operations if it.kind == "leave"}
         self.robbed = {
             it.data["session_id"]
             for it in involuntary(entries)
-            if it.event == "lock_released" and it.data["session_id"] not in left
+            if it.event == "lock_released" and it.data["session_id"] not in self.left
         }
         report = await asyncio.to_thread(check, history, entries, known)
         report.demand(**{"operations": 30, "grants": 5, "versions": 3, "events": 50, **least})

@@ -15,6 +15,7 @@ from tests.faults.cluster import calm_since, saves, session_of
 from tests.faults.figures import SLACK_S, tell
 from tests.faults.mirror import TTL_S, read_key, take_samples
 from tests.faults.recorder import now_ns
+from tests.faults.store import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.fault
 _SHOWN_AGAIN_S: Final = 5.0
 _RETRY_S: Final = 1.0
 _SAMPLE_S: Final = 0.25
+#: So many keys at least are looked at, while it happens or behind it.
+_KEYS_MIN: Final = 5
 
 
 @contextlib.asynccontextmanager
@@ -50,6 +53,9 @@ async def sampled(cluster: Cluster) -> AsyncIterator[list[Sample]]:
     sampling = asyncio.create_task(sample())
     try:
         yield samples
+        async with asyncio.timeout(PATIENCE_S):
+            while len(samples) < _KEYS_MIN:
+                await asyncio.sleep(_SAMPLE_S)
     finally:
         # Told to end and not cancelled: redis-py with a socket timeout sends by `asyncio.wait_for`, which before
         # Python 3.12 loses a cancellation that comes just as the sending is done.
@@ -153,7 +159,7 @@ async def test_whatever_happens_to_redis_nobody_at_work_notices(
         await cluster.store.grows(20)
     calm = calm_since(begin_ns, fault, here, there)
     report = await cluster.judge(fault, calms=[calm], samples=samples)
-    report.demand(**{"keys sampled": 5})
+    report.demand(**{"keys sampled": _KEYS_MIN})
     assert not report.violations, report.summary()
     unsure = {what: times for what, times in cluster.done.items() if what.endswith("unknown")}
     assert not unsure, "nobody was left in doubt"

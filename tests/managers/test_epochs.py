@@ -17,6 +17,7 @@ from tests.managers.workspace import ALICE, BOB, Workspace
 from tests.servers.postgres import ANOTHER_TIMELINE, PostgresServer, execute
 
 TAB = "tab of a person"
+ANOTHER_TAB = "another tab of theirs"
 
 
 @pytest.fixture
@@ -36,17 +37,23 @@ async def another_history(postgres: PostgresServer, url: str, *those: Workspace)
 async def test_a_session_of_another_history_is_not_resumed(
     pair: list[Workspace], postgres: PostgresServer, url: str
 ) -> None:
-    """Its client gets a new one in its place, and the one of before is closed."""
-    one, _ = pair
+    """Its client gets a new one in its place, and the one of before is closed.
+
+    Nor is one that a server has opened which had not heard of the new history, after the others had cleared up.
+    """
+    one, two = pair
     project_id = await one.project()
     before = await one.sessions.open(ALICE, OpenSession(project_id, tab_id=TAB))
-    await another_history(postgres, url, one)
-    coming_back = OpenSession(project_id, TAB, before.session.session_id, before.secret)
-    after = await one.sessions.open(ALICE, coming_back)
-    assert not after.resumed
-    assert after.session.session_id != before.session.session_id
-    assert (before.session.epoch, after.session.epoch) == (1, one.database.epoch)
-    assert (await one.sessions.current(before.session)).state is SessionState.CLOSED
+    await another_history(postgres, url, two)
+    await two.session(project_id)
+    late = await one.sessions.open(ALICE, OpenSession(project_id, tab_id=ANOTHER_TAB))
+    for tab, old in ((TAB, before), (ANOTHER_TAB, late)):
+        coming_back = OpenSession(project_id, tab, old.session.session_id, old.secret)
+        after = await two.sessions.open(ALICE, coming_back)
+        assert not after.resumed
+        assert after.session.session_id != old.session.session_id
+        assert (old.session.epoch, after.session.epoch) == (1, two.database.epoch)
+        assert (await two.sessions.current(old.session)).state is SessionState.CLOSED
 
 
 async def test_a_session_of_another_history_neither_locks_nor_saves(
@@ -62,6 +69,22 @@ async def test_a_session_of_another_history_neither_locks_nor_saves(
         await one.lock(session, "topology")
     with pytest.raises(SessionClosed):
         await one.save(lock, "late", 0)
+
+
+async def test_who_comes_in_another_history_finds_nothing_held_by_the_one_before(
+    pair: list[Workspace], postgres: PostgresServer, url: str
+) -> None:
+    """Whoever comes first, wherever, and before anybody has looked for what is left."""
+    one, two = pair
+    project_id = await one.project(ALICE, BOB)
+    before = await one.session(project_id)
+    await one.lock(before, "notes")
+    await another_history(postgres, url, one, two)
+    sessions = await asyncio.gather(*(where.session(project_id, BOB) for where in (two, one, two)))
+    assert {session.epoch for session in sessions} == {two.database.epoch}
+    assert (await two.lock(sessions[0], "notes", BOB)).fencing_token == 2
+    [closed] = [entry.new.data for entry in await one.log(project_id) if entry.new.event is Event.SESSION_CLOSED]
+    assert (closed["session_id"], closed["close_reason"]) == (before.session_id, "SESSION_CLOSE_REASON_DB_FAILOVER")
 
 
 async def test_every_session_of_another_history_is_closed_once(

@@ -112,12 +112,17 @@ class SessionManager:
         self._boot_id = boot_id
         self._replica_id = boot_id if shared else ""
         self._sessions_max = sessions_max
+        self._settling = asyncio.Lock()
+        self._settled_epoch = 0
 
     async def open(self, caller: Caller, wanted: OpenSession, attempt: Attempt | None = None) -> AttachedSession:
         """Open a session, or resume one with its locks; either way with a fresh secret.
 
         Resuming compares the secret, rotates it, and raises the stream epoch, so a late teardown of the older stream
         does nothing. A session of the same principal with the same ``tab_id`` is superseded and closed.
+
+        In a new history of the log nobody is let in before what was open in the one before is closed: nobody is to find
+        a field held by a session that is over.
 
         Args:
             attempt: Names what is made; to be given to ``disown`` if it is not known whether it was.
@@ -132,7 +137,9 @@ class SessionManager:
         attempt = attempt or Attempt()
         secret = attempt.secret
 
-        def decide(unit: UnitOfWork) -> AttachedSession:
+        def decide(unit: UnitOfWork) -> AttachedSession | int:
+            if unit.epoch > self._settled_epoch:
+                return unit.epoch
             project, member = authorize(unit, caller, Action.READ)
             unit.check_replica()
             old = self._resumable(unit, caller, wanted) if wanted.resume_session_id else None
@@ -162,7 +169,16 @@ class SessionManager:
             count_sessions=True,
             replica=self._replica_id,
         )
-        return await self._lane.submit(needs, decide)
+        while isinstance(opened := await self._lane.submit(needs, decide), int):
+            await self._settle(opened)
+        return opened
+
+    async def _settle(self, epoch: int) -> None:
+        """Close what is left of the histories before, once for all who wait to be let in."""
+        async with self._settling:
+            if epoch > self._settled_epoch:
+                await self.close_older(epoch)
+                self._settled_epoch = epoch
 
     def _resumable(self, unit: UnitOfWork, caller: Caller, wanted: OpenSession) -> Session:
         session = unit.session(wanted.resume_session_id)

@@ -113,7 +113,7 @@ class SessionManager:
         self._replica_id = boot_id if shared else ""
         self._sessions_max = sessions_max
         self._settling = asyncio.Lock()
-        self._settled_epoch = 0
+        self._settled_epoch = 1  # before the first history there is none
 
     async def open(self, caller: Caller, wanted: OpenSession, attempt: Attempt | None = None) -> AttachedSession:
         """Open a session, or resume one with its locks; either way with a fresh secret.

@@ -186,12 +186,18 @@ class LockManager:
         fencing_token: int,
         *,
         request_id: str = "",
+        stream_epoch: int = 0,
     ) -> ReleaseResult:
         """Give a lock back without saving.
+
+        Args:
+            stream_epoch: That of the stream that asks, 0 for a call: what its client asked for before it went on with
+                another one must not take away what it has got again there.
 
         Raises:
             LockLost: The session does not hold the field with this token.
             SessionClosed: The session is not the caller's or not attached.
+            SessionEnded: Another stream has attached it since.
         """
 
         def decide(unit: UnitOfWork) -> ReleaseResult:
@@ -199,7 +205,7 @@ class LockManager:
             if (done := unit.replay(ReleaseResult)) is not None:
                 return done
             check_thawed(project)
-            attached_session(unit, caller, session_id)
+            attached_session(unit, caller, session_id, stream_epoch)
             lock = _held(unit, field, session_id, fencing_token)
             sequence = release(unit, caller, lock, ReleaseReason.CANCEL, request_id=request_id)
             return unit.remember(ReleaseResult(lock, sequence))

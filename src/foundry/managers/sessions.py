@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from foundry.domain.access import Action, check_access
 from foundry.domain.entry import Event
-from foundry.domain.errors import LimitExceeded, NotFound, ResumeRefused
+from foundry.domain.errors import LimitExceeded, NotFound, ResumeRefused, Unavailable
 from foundry.domain.session import CloseReason, Session, SessionState
 from foundry.ids import new_id
 from foundry.managers.access import authorize, readable
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Sessions that are closed in one go when their server is gone.
 _REAPED_AT_ONCE = 500
+#: Who waits longer to be let in into a new history is told to come back; its client may have gone elsewhere by then.
+_SETTLING_S = 5.0
 #: A client that missed being told so must not come back by itself after these.
 _FOR_GOOD = frozenset({CloseReason.SUPERSEDED, CloseReason.ENDED})
 
@@ -174,11 +176,14 @@ class SessionManager:
         return opened
 
     async def _settle(self, epoch: int) -> None:
-        """Close what is left of the histories before, once for all who wait to be let in."""
-        async with self._settling:
-            if epoch > self._settled_epoch:
-                await self.close_older(epoch)
-                self._settled_epoch = epoch
+        """Close what is left of the histories before, one of all who wait to be let in for the others."""
+        try:
+            async with asyncio.timeout(_SETTLING_S), self._settling:
+                if epoch > self._settled_epoch:
+                    await self.close_older(epoch)
+                    self._settled_epoch = epoch
+        except TimeoutError:
+            raise Unavailable("sessions from before the failover are being closed") from None
 
     def _resumable(self, unit: UnitOfWork, caller: Caller, wanted: OpenSession) -> Session:
         session = unit.session(wanted.resume_session_id)
@@ -331,7 +336,12 @@ class SessionManager:
         """Close every open session from before an epoch, in all projects; returns how many this process closed."""
         count = 0
         while older := await self._sessions.of_older_epochs(epoch, _REAPED_AT_ONCE):
-            count += sum(await asyncio.gather(*(self.close(one, CloseReason.DB_FAILOVER) for one in older)))
+            closing = (self.close(one, CloseReason.DB_FAILOVER) for one in older)
+            closed = await asyncio.gather(*closing, return_exceptions=True)  # none waits behind one that cannot be
+            for failure in closed:
+                if isinstance(failure, BaseException):
+                    raise failure
+            count += closed.count(True)
         return count
 
     async def left_behind(self) -> list[Session]:

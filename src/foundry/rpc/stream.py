@@ -286,7 +286,12 @@ class SessionStream:
     async def _release_lock(self, live: LiveSession, command: Any) -> Reply:  # noqa: ANN401
         fields = self._lock_fields(live, command)
         released = await self._parts.locks.release(
-            self._caller, live.session.project_id, live.session_id, fields.field, fields.fencing_token
+            self._caller,
+            live.session.project_id,
+            live.session_id,
+            fields.field,
+            fields.fencing_token,
+            stream_epoch=live.session.stream_epoch,
         )
         return Reply(
             released=codec.lock(released.lock),

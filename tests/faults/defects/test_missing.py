@@ -194,10 +194,11 @@ async def test_a_late_teardown_here_leaves_a_session_alone_that_went_on_there(se
     assert (await servers.there.save(lock, "{}", 0)).draft is not None
 
 
-async def test_nothing_is_granted_to_a_stream_whose_session_goes_on_elsewhere(
-    postgres: PostgresServer, tmp_path: Path
+@pytest.mark.parametrize("held_before", [False, True], ids=["nothing is granted", "nothing is given back"])
+async def test_of_a_stream_whose_session_goes_on_elsewhere_nothing_is_taken(
+    postgres: PostgresServer, tmp_path: Path, *, held_before: bool
 ) -> None:
-    """It asked before, and its server comes to it after: its client would never hear that it holds the field."""
+    """It asked before, and its server comes to it after: its client knows only of what it did there."""
     backend, data_dir = backends.Backend("postgres+memory", postgres), tmp_path / "data"
     patient = {"lock_limit_s": PATIENCE_S, "statement_limit_s": PATIENCE_S}
     async with contextlib.AsyncExitStack() as stack:
@@ -209,15 +210,23 @@ async def test_nothing_is_granted_to_a_stream_whose_session_goes_on_elsewhere(
         stack.push_async_callback(tabs.close)
         stack.push_async_callback(tabs_there.close)
         first, second = await tabs.open("bob", project_id), tabs_there.raw("bob")
+        got = await first.acquire("topology") if held_before else None
         owner = postgres.owner_url(backend.databases[data_dir])
         async with held(owner, "head WHERE log = $1", project_id) as holding:
             going_on = asyncio.create_task(second.open(project_id, resume=first.ticket()))
             await waiting(holding, 1)
-            await first.send(request(9, acquire_lock={"field": "topology"}))
+            if got:
+                await first.send(request(9, release_lock={"field": "topology", "fencing_token": 1}))
+            else:
+                await first.send(request(9, acquire_lock={"field": "topology"}))
             await waiting(holding, 2)
         await going_on
         other = await tabs_there.open("alice", project_id)
-        assert (await other.acquire("topology")).lock.fencing_token == 1
+        if got:
+            assert (await other.acquire_refused("topology")).reason == "LOCK_HELD"
+            assert (await second.touch(got.lock)).fencing_token == 1
+        else:
+            assert (await other.acquire("topology")).lock.fencing_token == 1
 
 
 async def test_a_server_that_stood_still_holds_it_against_no_client(alone: Workspace) -> None:

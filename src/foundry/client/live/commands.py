@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from coreason.foundry.v1 import session_event_pb2, session_pb2
+from coreason.foundry.v1 import lock_pb2, session_event_pb2, session_pb2
 
 
 class Commands:
     """Numbers commands and brings each its reply. Ids go on over reconnects, so that a late reply finds nobody.
 
     Attributes:
-        unwanted: Fields that may yet be granted though nobody waits for it any more, by the command that asked.
+        unwanted: Fields that the session may hold though nobody wants them: by the command that asked when somebody
+            did, or that gives them back, until it is answered.
+        kept: Grants that came too late for who had asked, while somebody else waits for the same.
     """
 
     def __init__(self) -> None:
         self.unwanted: dict[int, str] = {}
+        self.kept: dict[str, lock_pb2.Lock] = {}
         self._ids = itertools.count(1)
         self._waiting: dict[int, tuple[session_pb2.ProjectSessionRequest, asyncio.Future[session_event_pb2.Reply]]] = {}
 
@@ -31,11 +34,24 @@ class Commands:
         self._waiting[command.command_id] = command, future
         return future
 
-    def forget(self, command: session_pb2.ProjectSessionRequest) -> None:
-        """Wait no longer for a reply; the command is not sent again either."""
+    def forget(self, command: session_pb2.ProjectSessionRequest, *, heard: bool) -> lock_pb2.Lock | None:
+        """Wait no longer for a reply; the command is not sent again either.
+
+        Args:
+            heard: Whether who waited has the reply.
+
+        Returns:
+            What was granted, and whoever asked does not know.
+        """
         _command, future = self._waiting.pop(command.command_id, (None, None))
-        if future is not None and (future.cancelled() or not future.done()) and command.HasField("acquire_lock"):
+        if future is None or not command.HasField("acquire_lock"):
+            return None
+        granted = self.kept.pop(command.acquire_lock.field, None)
+        if future.cancelled() or not future.done():
             self.unwanted[command.command_id] = command.acquire_lock.field
+        elif future.exception() is None and future.result().HasField("acquired"):
+            return None if heard else future.result().acquired.lock
+        return granted
 
     def resolve(self, reply: session_event_pb2.Reply) -> bool:
         """Hand a reply to who waits for it; returns whether somebody did."""
@@ -52,7 +68,11 @@ class Commands:
 
     def wants(self, field: str) -> bool:
         """Return whether somebody waits for the grant of a field."""
-        return any(it.HasField("acquire_lock") and it.acquire_lock.field == field for it in self.unanswered())
+        # Also who has an answer and was not woken yet: until then nobody else knows that the lock is theirs.
+        return any(
+            command.HasField("acquire_lock") and command.acquire_lock.field == field and not future.cancelled()
+            for command, future in self._waiting.values()
+        )
 
     def fail(self, error: BaseException) -> None:
         """Tell everybody who waits that no reply will come."""

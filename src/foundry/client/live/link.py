@@ -334,6 +334,7 @@ class Link:
         if opened.attachment == event_pb2.ATTACHMENT_SNAPSHOT:
             self.position = None
         if is_new:
+            self._commands.kept.clear()
             self._commands.unwanted.clear()  # what was granted to the session of before has ended with it
             if self.presence is not None:
                 stream.send(self._commands.number(_Request(update_presence=self.presence)))
@@ -364,11 +365,18 @@ class Link:
             if lock is not None and lock.session_id == self.opened.session_id:
                 self._release(stream, lock)
 
-    def _release(self, stream: _Stream, lock: lock_pb2.Lock) -> None:
+    def _release(self, stream: _Stream | None, lock: lock_pb2.Lock) -> None:
         """Give back what nobody holds, unless somebody waits for it again, who will be told of the same grant."""
-        if self.locks.get(lock.field) is None and not self._commands.wants(lock.field):
-            release = command_pb2.SessionReleaseLock(field=lock.field, fencing_token=lock.fencing_token)
-            stream.send(self._commands.number(_Request(release_lock=release)))
+        if self.locks.get(lock.field) is not None:
+            return
+        if self._commands.wants(lock.field):
+            self._commands.kept[lock.field] = lock
+            return
+        release = command_pb2.SessionReleaseLock(field=lock.field, fencing_token=lock.fencing_token)
+        command = self._commands.number(_Request(release_lock=release))
+        self._commands.unwanted[command.command_id] = lock.field  # to be looked at once more if the stream breaks
+        if stream is not None:
+            stream.send(command)
 
     # --- commands over a break ----------------------------------------------------------------------------------
 
@@ -377,10 +385,13 @@ class Link:
         future = self._commands.expect(self._commands.number(command))
         if stream is not None:
             stream.send(command)
+        heard = False
         try:
             reply = await future
+            heard = True
         finally:
-            self._commands.forget(command)
+            if lock := self._commands.forget(command, heard=heard):
+                self._release(self._stream, lock)
         if reply.HasField("error"):
             raise from_status(reply.error)
         return reply

@@ -198,7 +198,9 @@ Global___SessionAcquireLock: _TypeAlias = SessionAcquireLock  # noqa: Y015
 
 @_typing.final
 class SessionReleaseLock(_message.Message):
-    """Gives a lock of this session back; as LockService.ReleaseLock."""
+    """Gives a lock of this session back; as LockService.ReleaseLock. Once a newer stream has taken this one's place nothing is
+    given back here any more: SESSION_SUPERSEDED.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

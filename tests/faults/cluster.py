@@ -203,7 +203,9 @@ class Cluster:
         for done in await asyncio.gather(*(client.stop() for client in running)):
             self.done.update(done)
         await self.store.calm()
-        async with connect(self.servers[0].address, self.token(OWNER)) as fresh:
+        # One that was given up has ended itself, perhaps just now.
+        serving = next(it for it in self.servers if it.process.returncode is None)
+        async with connect(serving.address, self.token(OWNER)) as fresh:
             entries = [parse_entry(it.entry_bytes) for it in await read_log(fresh, self.store.project_id)]
         known = Circumstances(
             tables=await read_tables(self.store.query, self.store.project_id),

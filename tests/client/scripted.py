@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, project_pb2, session_event_pb2, types_pb2
+from coreason.foundry.v1.session_command_pb2 import SessionTouch
 from coreason.foundry.v1.session_pb2 import ProjectSessionRequest, ProjectSessionResponse, ServerEvent
 from foundry.client import Session
 
@@ -269,3 +270,12 @@ async def entered(scripted: ScriptedServer, session: Session) -> AsyncIterator[P
         yield peer
     finally:
         await session._link.stop()
+
+
+async def nothing_more_is_asked(session: Session, peer: Peer) -> None:
+    """What a session has made of all that came before is none of the server's business."""
+    touching = asyncio.create_task(
+        session._link.command(lambda: ProjectSessionRequest(touch=SessionTouch()), PATIENCE_S)
+    )
+    await peer.reply(await peer.take("touch"), touched=lock_pb2.Lock())
+    await soon(touching)

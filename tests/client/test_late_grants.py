@@ -11,7 +11,7 @@ from coreason.foundry.v1 import lock_pb2, session_command_pb2, session_event_pb2
 from coreason.foundry.v1.session_pb2 import ServerEvent
 from foundry.client import DeadlineExceeded, FoundryError, Session
 from tests.client.conftest import NewSession
-from tests.client.scripted import Peer, ScriptedServer, acquired, entered, granted, soon, status
+from tests.client.scripted import Peer, ScriptedServer, acquired, entered, granted, nothing_more_is_asked, soon, status
 
 
 async def too_late(session: Session, peer: Peer) -> int:
@@ -55,9 +55,7 @@ async def test_what_is_given_back_in_vain_is_given_back_again(
         third.break_off()
         back, _open = await scripted.accept_open()
         await back.welcome_back("s1", 8)
-        showing = asyncio.create_task(session.update_presence())
-        await back.reply(await back.take("update_presence"), done=session_event_pb2.Done())
-        await soon(showing)
+        await nothing_more_is_asked(session, back)
 
 
 async def test_a_late_grant_is_given_back_when_the_next_who_asked_is_refused(
@@ -102,9 +100,7 @@ async def test_a_lock_whose_taker_has_not_heard_yet_is_not_given_back(
         second = await too_late(session, peer)
         await peer.send(reply(first), reply(second))
         lock = await soon(asking)
-        showing = asyncio.create_task(session.update_presence())
-        await peer.reply(await peer.take("update_presence"), done=session_event_pb2.Done())
-        await soon(showing)
+        await nothing_more_is_asked(session, peer)
         assert lock.held
 
 

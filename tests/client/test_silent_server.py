@@ -8,10 +8,9 @@ import time
 import grpc
 import pytest
 
-from coreason.foundry.v1 import lock_pb2, session_event_pb2
-from coreason.foundry.v1.session_command_pb2 import SessionTouch
-from coreason.foundry.v1.session_pb2 import ProjectSessionRequest, ServerEvent
-from foundry.client import DeadlineExceeded, Session
+from coreason.foundry.v1 import session_event_pb2
+from coreason.foundry.v1.session_pb2 import ServerEvent
+from foundry.client import DeadlineExceeded
 from foundry.client.live.pulse import Timing
 from tests.client.conftest import NewSession
 from tests.client.scripted import (
@@ -23,6 +22,7 @@ from tests.client.scripted import (
     entered,
     entry,
     granted,
+    nothing_more_is_asked,
     opened,
     snapshot,
     soon,
@@ -38,15 +38,6 @@ async def second_stream(scripted: ScriptedServer, silent: Peer) -> Peer:
     peer, request = await scripted.accept_open()
     assert (request.open.resume.session_id, request.open.resume.after.sequence) == ("s1", 7)
     return peer
-
-
-async def nothing_more_is_asked(session: Session, peer: Peer) -> None:
-    """What the session has made of all that came before is none of the server's business."""
-    touching = asyncio.create_task(
-        session._link.command(lambda: ProjectSessionRequest(touch=SessionTouch()), PATIENCE_S)
-    )
-    await peer.reply(await peer.take("touch"), touched=lock_pb2.Lock())
-    await soon(touching)
 
 
 async def test_a_server_that_does_not_answer_open_is_given_up(

@@ -15,13 +15,13 @@ from foundry.domain.errors import (
     LockHeld,
     LockIntervened,
     SessionClosed,
-    SessionEnded,
 )
 from foundry.domain.field import prefix_conflict
 from foundry.domain.lock import Lock, ReleaseReason
 from foundry.domain.project import FIELDS_PER_PROJECT_MAX
 from foundry.domain.session import CloseReason, Session, SessionState
 from foundry.ids import new_id
+from foundry.managers.endings import ending
 from foundry.managers.entries import entry, lock_acquired, lock_released
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def attached_session(unit: UnitOfWork, caller: Caller, session_id: str, stream_e
         or not session.principal.same_actor(caller.principal)
     ):
         raise SessionClosed(session_id)
-    if stream_epoch not in {0, session.stream_epoch}:
-        raise SessionEnded("SESSION_SUPERSEDED", "a newer stream took this session's place", session_id)
+    if stream_epoch not in {0, session.stream_epoch} and (error := ending(CloseReason.SUPERSEDED, session_id)):
+        raise error
     return session
 
 

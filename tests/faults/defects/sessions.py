@@ -52,7 +52,7 @@ DEFECTS: Final = (
     Defect(
         "grant-to-a-stream-of-before",
         "A field is held by a session that does not know of it.",
-        (Edit("managers/holding.py", "if stream_epoch not in {0, session.stream_epoch}:", "if False:"),),
+        (Edit("managers/holding.py", "if stream_epoch not in {0, session.stream_epoch} and", "if False and"),),
         ("tests/faults/defects/test_missing.py::test_of_a_stream_whose_session_goes_on_elsewhere_nothing_is_taken",),
     ),
     Defect(

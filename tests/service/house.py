@@ -24,9 +24,10 @@ from coreason.foundry.v1 import (
     run_pb2,
 )
 from foundry.client import Foundry, connect
+from foundry.client.live.reader import Reader
 from foundry.rpc.server import SERVICES
 from tests import backends
-from tests.service.refusals import Refused, is_hidden
+from tests.service.refusals import Refused
 from tests.support import PATIENCE_S, RunningServer, open_channel
 
 METHODS: Final = [method for service in SERVICES for method in service.methods]
@@ -83,26 +84,22 @@ class Caller:
         return answer
 
     async def knock(self, method: MethodDescriptor, data: bytes) -> bytes:
-        """Send one message to a method, unary or not, and return the first answer; raises ``Refused``.
-
-        What is refused before the message has left is sent again, until its refusal is seen.
-        """
+        """Send one message to a method, unary or not, and return the first answer; raises ``Refused``."""
         if not (method.client_streaming or method.server_streaming):
             return await self.send(path(method), data)
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                call = self._stream(method, data)
-                try:
-                    if method.client_streaming:
-                        await call.write(data)
-                    answer: bytes = await call.read()
-                except grpc.aio.AioRpcError as error:
-                    if not is_hidden(error):
-                        raise Refused(error) from None
-                else:
-                    return answer
-                finally:
-                    call.cancel()
+        call = self._stream(method, data)
+        reader = Reader[bytes](call)
+        try:
+            if method.client_streaming:
+                with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader has the status
+                    await call.write(data)
+            answer = await reader.read()
+        except grpc.aio.AioRpcError as error:
+            raise Refused(error) from None
+        finally:
+            call.cancel()
+        assert answer is not None
+        return answer
 
     def _stream(self, method: MethodDescriptor, data: bytes) -> Any:
         options: dict[str, Any] = {"metadata": self.metadata, "timeout": PATIENCE_S}

@@ -25,11 +25,6 @@ _OUR_INSIDES = re.compile(
 _BLOCKERS = {"NO_VERSION", "RUN_RUNNING", "EVIDENCE_MISSING", "APPROVALS_MISSING"}
 
 
-def is_hidden(error: grpc.aio.AioRpcError) -> bool:
-    """Whether this side wrote while the stream ended, of which gRPC then does not tell how (grpc#36066)."""
-    return error.details() == "Internal error from Core"
-
-
 class Refused(Exception):  # noqa: N818 - it is what happened, not what is wrong
     """A call was refused, as documented: code, domain, metadata keys and details are those of the reason.
 

@@ -12,8 +12,9 @@ import rfc8785
 
 from coreason.foundry.v1 import project_pb2
 from coreason.foundry.v1 import run_pb2 as pb
+from foundry.client.live import reader
 from tests.service.house import METHODS, Caller, House, path
-from tests.service.refusals import Refused, is_hidden
+from tests.service.refusals import Refused
 from tests.support import soon
 
 _APPEND: Final = next(path(method) for method in METHODS if method.name == "AppendRunLog")
@@ -103,10 +104,6 @@ async def running(house: House, *texts: str, **fields: Any) -> pb.Run:
     return run
 
 
-class WrittenTooLateError(Exception):
-    """This side wrote while the stream ended, and cannot know how it did."""
-
-
 class Producer:
     """One ``AppendRunLog`` stream.
 
@@ -117,6 +114,7 @@ class Producer:
     def __init__(self, caller: Caller, run: pb.Run) -> None:
         rpc: Any = caller.channel.stream_stream(_APPEND)
         self._call = rpc(metadata=caller.metadata)
+        self._answers: reader.Reader[bytes] = reader.Reader(self._call)
         self._run = run
         self.acknowledged = 0
 
@@ -134,14 +132,12 @@ class Producer:
         return True
 
     async def next_line(self) -> int | None:
-        """The next acknowledgement, None at a good end; raises ``Refused`` or ``WrittenTooLateError``."""
+        """The next acknowledgement, None at a good end; raises ``Refused``."""
         try:
-            data = await soon(self._call.read())
+            data = await soon(self._answers.read())
         except grpc.aio.AioRpcError as error:
-            if is_hidden(error):
-                raise WrittenTooLateError from None
             raise Refused(error) from None
-        if data is grpc.aio.EOF:
+        if data is None:
             return None
         self.acknowledged = pb.AppendRunLogResponse.FromString(data).next_line
         return self.acknowledged

@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 from coreason.foundry.v1 import audit_pb2, draft_pb2, lock_pb2, session_command_pb2, session_event_pb2, types_pb2
 from coreason.foundry.v1.session_pb2 import ProjectSessionRequest, ProjectSessionResponse, ServerEvent
 from foundry.client.channel import target_of
+from foundry.client.live.reader import Reader
 from tests.support import PATIENCE_S, ROUND_ROBIN
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Tab:
             METHOD, request_serializer=_to_bytes, response_deserializer=ProjectSessionResponse.FromString
         )
         self._call = start(metadata=server.metadata(subject, **{"ttl_seconds": TOKEN_TTL_S, **(token or {})}))
+        self._messages: Reader[ProjectSessionResponse] = Reader(self._call)
         self._news = asyncio.Condition()
         self._may_read = asyncio.Event()
         self._may_read.set()
@@ -98,26 +100,24 @@ class Tab:
     # --- reading ---
 
     async def _read(self) -> None:
-        with contextlib.suppress(grpc.aio.AioRpcError):
+        try:
             while True:
                 await self._may_read.wait()
-                try:
-                    message = await self._call.read()
-                except asyncio.CancelledError:
-                    if not self._call.cancelled():
-                        raise
-                    break  # gRPC's way to say that this side gave up
-                if message is grpc.aio.EOF:
+                message = await self._messages.read()
+                if message is None:
+                    self.ending = Refusal(grpc.StatusCode.OK)
                     break
                 self.message_count += 1
                 self.events += message.events
                 await self._ring()
-        self.ending = await self._ending()
+        except grpc.aio.AioRpcError as error:
+            status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it has what is asked of it
+            self.ending = refusal(status) if status else Refusal(error.code())
+        except asyncio.CancelledError:
+            if not self._call.cancelled():
+                raise
+            self.ending = Refusal(grpc.StatusCode.CANCELLED)  # gRPC's way to say that this side gave up
         await self._ring()
-
-    async def _ending(self) -> Refusal:
-        status = await rpc_status.aio.from_call(self._call)
-        return refusal(status) if status else Refusal(await self._call.code())
 
     async def _ring(self) -> None:
         async with self._news:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
 from foundry.client.errors import Unavailable
+from foundry.client.live.reader import Reader
 from foundry.client.statuses import from_rpc_error
 
 _T = TypeVar("_T")
@@ -28,6 +29,7 @@ class Stream(Generic[_RequestT, _ResponseT]):
 
     def __init__(self, call: grpc.aio.StreamStreamCall[_RequestT, _ResponseT]) -> None:
         self._call = call
+        self._reader = Reader(call)
         self._loop = asyncio.get_running_loop()
         self._outbox: asyncio.Queue[_RequestT | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -52,7 +54,7 @@ class Stream(Generic[_RequestT, _ResponseT]):
             FoundryError: The stream ended otherwise, or was cut.
         """
         try:
-            response = await self._call.read()
+            response = await self._reader.read()
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
         except asyncio.CancelledError:
@@ -61,10 +63,9 @@ class Stream(Generic[_RequestT, _ResponseT]):
             if self._cut is None or (task is not None and task.cancelling()):
                 raise
             raise self._cut from None
-        if response is grpc.aio.EOF:
-            return None
-        self.heard_time = self._loop.time()
-        return cast("_ResponseT", response)
+        if response is not None:
+            self.heard_time = self._loop.time()
+        return response
 
     def spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """Run something until the stream ends; if it fails, the stream ends with its error."""
@@ -97,9 +98,6 @@ class Stream(Generic[_RequestT, _ResponseT]):
     async def _write(self) -> None:
         while True:
             request = await self._outbox.get()
-            # A write that fails because the call has just ended replaces its status by INTERNAL (grpc#36066). After a
-            # frozen loop both are due in the same turn; one turn later the status has arrived, and `write` is refused.
-            await asyncio.sleep(0)
             try:
                 if request is None:
                     await self._call.done_writing()

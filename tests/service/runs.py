@@ -104,6 +104,10 @@ async def running(house: House, *texts: str, **fields: Any) -> pb.Run:
     return run
 
 
+class BrokenError(Exception):
+    """The connection broke, and with it what the server said last."""
+
+
 class Producer:
     """One ``AppendRunLog`` stream.
 
@@ -132,10 +136,12 @@ class Producer:
         return True
 
     async def next_line(self) -> int | None:
-        """The next acknowledgement, None at a good end; raises ``Refused``."""
+        """The next acknowledgement, None at a good end; raises ``Refused`` or ``BrokenError``."""
         try:
             data = await soon(self._answers.read())
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
+                raise BrokenError from None
             raise Refused(error) from None
         if data is None:
             return None

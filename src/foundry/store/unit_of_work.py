@@ -137,6 +137,11 @@ class UnitOfWork:
         """Loaded runs that run, by age."""
         return sorted((run for run in self._rows.runs.values() if run.state is RunState.RUNNING), key=_by_id)
 
+    @property
+    def console(self) -> list[tuple[int, bytes]]:
+        """Number of lines and bytes of the chunks that were asked for, in order."""
+        return self._rows.console
+
     def tail(self) -> tuple[int, bytes]:
         """Sequence number and leaf hash of the newest entry of the project's log, with those staged here."""
         head = self._rows.heads[self._needs.project_id]

@@ -16,11 +16,12 @@ from tests.faults.defects import (
     presence,
     replicas,
     requests,
+    runs,
     sessions,
 )
 
 if TYPE_CHECKING:
     from tests.faults.defects.defect import Defect
 
-_NOUNS = (locks, sessions, log, batches, requests, guards, mirror, presence, feed, replicas, failover, outages)
+_NOUNS = (locks, sessions, log, batches, requests, runs, guards, mirror, presence, feed, replicas, failover, outages)
 DEFECTS: Final[tuple[Defect, ...]] = tuple(defect for noun in _NOUNS for defect in noun.DEFECTS)

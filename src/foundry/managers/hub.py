@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _SWEEP_S = 1.0
+#: A sweep that comes this late tells that this process stood still.
+_STALL_S = 0.25
 _UNARY = f"SESSION_CLOSE_REASON_{CloseReason.UNARY.value}"
 _URGENT = frozenset({Event.LOCK_ACQUIRED, Event.LOCK_RELEASED, Event.DRAFT_CREATED})
 
@@ -309,14 +311,14 @@ class SessionHub:
 
     async def run(self) -> None:
         """Tick, and close what is silent, stuck or without a valid token; for as long as the server runs."""
-        next_tick_s = expected_s = self._clock.monotonic_s()
+        next_tick_s = swept_s = self._clock.monotonic_s()
         while True:
             now_s = self._clock.monotonic_s()
             # If this process itself stood still, the clients' messages are waiting unread: that is not their silence.
-            stalled_s = max(0.0, now_s - expected_s - _SWEEP_S)
+            stood_still = now_s > swept_s + _SWEEP_S + _STALL_S
             for live in list(self._live.values()):
-                live.heard_s += stalled_s
-                live.progress_s += stalled_s
+                if stood_still:
+                    live.excuse(now_s - swept_s, now_s)
                 self._check(live, now_s)
             if now_s >= next_tick_s:
                 next_tick_s = now_s + self._liveness.tick_interval_s
@@ -324,7 +326,7 @@ class SessionHub:
                 # Leases of those whose server died end without a ring.
                 for channel in list(self._channels.values()):
                     self._spawn(self._presence.look(channel))
-            expected_s = self._clock.monotonic_s() + _SWEEP_S
+            swept_s = self._clock.monotonic_s()
             await asyncio.sleep(_SWEEP_S)
 
     def _check(self, live: LiveSession, now_s: float) -> None:

@@ -98,6 +98,13 @@ class LiveSession:
             self._room.set()
             self.wake()
 
+    def excuse(self, for_s: float, now_s: float) -> None:
+        """Hold nothing of the last ``for_s`` seconds against the client: it may have been heard and read by nobody."""
+        self.heard_s = min(now_s, self.heard_s + for_s)
+        self.progress_s = min(now_s, self.progress_s + for_s)
+        if self.writing_since_s is not None:
+            self.writing_since_s = min(now_s, self.writing_since_s + for_s)
+
     def stuck_s(self, now_s: float) -> float:
         """For how long the client has taken nothing, seconds: neither a write went through, nor did it see more."""
         writing_s = 0.0 if self.writing_since_s is None else now_s - self.writing_since_s

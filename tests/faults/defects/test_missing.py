@@ -230,7 +230,7 @@ async def test_of_a_stream_whose_session_goes_on_elsewhere_nothing_is_taken(
 
 
 async def test_a_server_that_stood_still_holds_it_against_no_client(alone: Workspace) -> None:
-    """Messages that came meanwhile lie unread: the silence is the server's."""
+    """Messages that came meanwhile lie unread, and nothing was written: the silence is the server's."""
     project_id = await alone.project()
     live = await alone.stream(project_id)
     running = asyncio.create_task(alone.hub.run())
@@ -243,7 +243,8 @@ async def test_a_server_that_stood_still_holds_it_against_no_client(alone: Works
                 ticked = any(event.HasField("tick") for event in events)
                 ticks += ticked
                 if ticked and ticks == 1:
-                    alone.clock.advance(4 * LIVENESS.silence_limit_s)
+                    alone.hub.writing(live, begins=True)
+                    alone.clock.advance(5 * LIVENESS.silence_limit_s)
     finally:
         running.cancel()
     assert not live.closing

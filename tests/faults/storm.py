@@ -28,6 +28,7 @@ from coreason.foundry.v1.session_command_pb2 import Heartbeat, Leave, Open, Sess
 from coreason.foundry.v1.session_pb2 import ProjectSessionRequest, ProjectSessionResponse
 from foundry.client.channel import channel_options, target_of
 from foundry.client.errors import FoundryError
+from foundry.client.live.reader import Reader
 from foundry.client.live.reconnect import Reconnect
 from foundry.client.statuses import from_rpc_error
 from tests.faults.recorder import Recorder, now_ns
@@ -139,11 +140,12 @@ class Tab:
         if not self._reconnect.with_session:
             self._open.ClearField("resume")
         self._call = self._rpc(metadata=self._metadata)
+        messages: Reader[ProjectSessionResponse] = Reader(self._call)
         self._writing = asyncio.Lock()
         beating = asyncio.create_task(self._beat())
         try:
             await self._send(open=self._open)
-            while (message := await self._call.read()) is not grpc.aio.EOF:
+            while message := await messages.read():
                 for event in message.events:
                     await self._take(event)
         except grpc.aio.AioRpcError as error:

@@ -200,9 +200,10 @@ class Tab:
     # --- writing ---
 
     async def send(self, message: ProjectSessionRequest | bytes) -> None:
-        """Send a message, or whatever bytes."""
-        async with asyncio.timeout(PATIENCE_S):
-            await self._call.write(message)
+        """Send a message, or whatever bytes. When the stream is over, ``ending`` tells how."""
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._call.write(message)
 
     async def open(self, project_id: str, **fields: object) -> session_event_pb2.Opened:
         """Open the session and wait until it is live."""

@@ -12,12 +12,13 @@ from google.protobuf.duration_pb2 import Duration
 
 from coreason.foundry.v1 import session_command_pb2, session_pb2, session_pb2_grpc
 from foundry.client import from_rpc_error, from_status
+from foundry.client.live.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coreason.foundry.v1.session_event_pb2 import Opened, Reply
-    from coreason.foundry.v1.session_pb2 import ServerEvent
+    from coreason.foundry.v1.session_pb2 import ProjectSessionResponse, ServerEvent
 
 #: Bound on every wait for an event, seconds.
 PATIENCE_S = 60.0
@@ -43,6 +44,7 @@ class RawStream:
     def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
         stub: Any = session_pb2_grpc.SessionServiceStub(channel)
         self._call = stub.ProjectSession(metadata=(("authorization", f"Bearer {token}"),))
+        self._messages: Reader[ProjectSessionResponse] = Reader(self._call)
         self._ids = count(1)
         self._read: list[ServerEvent] = []
         self.seen: list[ServerEvent] = []
@@ -70,9 +72,10 @@ class RawStream:
         await self.until(lambda event: event.HasField("caught_up"))
 
     async def send(self, **command: Any) -> int:
-        """Send a command; returns its id."""
+        """Send a command; returns its id. When the stream is over, who reads is told."""
         number = next(self._ids)
-        await self._call.write(session_pb2.ProjectSessionRequest(command_id=number, **command))
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._call.write(session_pb2.ProjectSessionRequest(command_id=number, **command))
         return number
 
     async def ask(self, **command: Any) -> Reply:
@@ -124,9 +127,9 @@ class RawStream:
 
     async def _message(self) -> list[ServerEvent]:
         try:
-            message = await self._call.read()
+            message = await self._messages.read()
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
-        if message is grpc.aio.EOF:
+        if message is None:
             raise EOFError
         return list(message.events)

@@ -35,7 +35,9 @@ class Reader(Generic[_ResponseT]):
     async def read(self) -> _ResponseT | None:
         """Return the next message, or None when the server ended the call with OK.
 
-        Only one task may read, and nobody may put a timeout around it: a cancelled read ends the call.
+        Only one task may read, and only one may write: of two concurrent writes gRPC refuses one, and the call neither
+        goes on nor ends. Nobody may put a timeout around it: a cancelled read ends the call. Nor is there anything to
+        read after that.
 
         Raises:
             grpc.aio.AioRpcError: The call ended otherwise; its status is the server's.

@@ -74,7 +74,7 @@ async def test_a_server_that_leaves_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("service", ["", "coreason.foundry.v1.DraftService", "of nobody"])
 async def test_a_server_that_leaves_does_not_wait_for_who_watches_its_health(tmp_path: Path, service: str) -> None:
     """Whoever watches is told that it leaves, if it is of theirs, and then that there is no more to tell."""
-    async with running_server(tmp_path / "data", liveness={"stop_grace_s": 1.0}) as server:
+    async with running_server(tmp_path / "data", liveness={"stop_grace_s": 10.0}) as server:
         channel = server.channel()
         stub: Any = health_pb2_grpc.HealthStub(channel)
         watching = stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S)

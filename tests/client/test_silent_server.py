@@ -87,11 +87,11 @@ async def test_a_stream_that_takes_the_place_of_a_silent_one_waits_no_longer_tha
     scripted: ScriptedServer, new_session: NewSession
 ) -> None:
     """Whom the server hears, but who hears nothing, would hold the locks for as long as it waits."""
-    session = new_session(timing=Timing(silence_s=0.6, open_s=60.0))
+    session = new_session(timing=Timing(silence_s=0.1, open_s=60.0))
     opening = asyncio.create_task(session.__aenter__())
     peer, _open = await scripted.accept_open()
     attachment = session_event_pb2.ATTACHMENT_SNAPSHOT
-    await peer.send(opened("s1", attachment, 7, silence_limit_s=1), snapshot(), caught_up(7))
+    await peer.send(opened("s1", attachment, 7, silence_limit_s=3), snapshot(), caught_up(7))
     await soon(opening)
     back = await second_stream(scripted, peer)
     await back.gone()

@@ -242,14 +242,14 @@ async def test_a_redis_that_stands_still_holds_nobody_up(own_redis: RedisServer,
     async with linked(own_redis.url, timeout_s=0.15) as link:
         locks = RedisLockRegistry(link, replica_id="r1")
         assert await acquire(locks, "s1")
-        await hand.client_pause(2_500)
+        await hand.client_pause(4_000)
         before_s = loop.time()
         assert await acquire(locks, "s2")
         waited_s = loop.time() - before_s
-        assert await asyncio.gather(*[acquire(locks, "s3") for _ in range(100)]) == [True] * 100
+        assert [await acquire(locks, "s3") for _ in range(100)] == [True] * 100
         in_all_s = loop.time() - before_s
-        assert 0.1 < waited_s < 1.0
-        assert in_all_s - waited_s < 0.1
+        assert waited_s > 0.1
+        assert in_all_s < 3.0  # if each had waited it would be 15, or until Redis goes on
         await until(lambda: link.up)
 
 

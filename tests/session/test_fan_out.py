@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import grpc
 import pytest
@@ -128,7 +127,7 @@ async def test_a_slow_reader_is_left_alone_for_its_time(tabs: Tabs, alice: Found
     assert (await slow.acquire("topology")).lock.fencing_token == 1
 
 
-@with_settings(fanout=_SMALL_RING, liveness={"slow_consumer_limit_s": 0.3})
+@with_settings(fanout=_SMALL_RING, liveness={"slow_consumer_limit_s": 2.0})
 async def test_a_reader_that_takes_nothing_for_too_long_is_ended(tabs: Tabs, alice: Foundry, project: str) -> None:
     """SLOW_CONSUMER: its session is closed and its locks are free before it has noticed."""
     slow, writer, got = await _slow_and_writer(tabs, project)
@@ -146,7 +145,7 @@ async def test_a_reader_that_takes_nothing_for_too_long_is_ended(tabs: Tabs, ali
     assert (await writer.acquire("topology")).lock.fencing_token == 2
 
 
-@with_settings(liveness={"slow_consumer_limit_s": 0.5})
+@with_settings(liveness={"slow_consumer_limit_s": 2.0})
 async def test_lag_is_measured_by_what_a_client_acknowledges(tabs: Tabs, project: str) -> None:
     """A program that hangs behind a transport that reads for it is slow, too; one that gets on is not."""
     hung, alive = await tabs.open("bob", project), await tabs.open("alice", project)
@@ -155,8 +154,7 @@ async def test_lag_is_measured_by_what_a_client_acknowledges(tabs: Tabs, project
     ended = asyncio.create_task(hung.ended())
     while not ended.done():
         for tab, at in ((hung, stood_at), (alive, alive.position)):
-            with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # ended a moment ago
-                await tab.send(request(9_999, heartbeat={"acknowledged": at}))
+            await tab.send(request(9_999, heartbeat={"acknowledged": at}))
         await asyncio.wait({ended}, timeout=0.1)
     assert (await ended).reason == "SLOW_CONSUMER"
     assert alive.ending is None

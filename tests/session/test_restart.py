@@ -19,7 +19,7 @@ from tests.session.tab import Tabs
 from tests.support import RunningServer, project_with, running_server
 
 #: After a restart nobody is waited for: neither by the next process of one server, nor by the others of several.
-_SOON = {"restart_grace_s": 0.4, "replica_renewal_s": 2.0, "replica_silence_s": 5.0, "departure_grace_s": 5.0}
+_SOON = {"restart_grace_s": 3.0, "replica_renewal_s": 2.0, "replica_silence_s": 5.0, "departure_grace_s": 5.0}
 
 
 @asynccontextmanager

@@ -67,7 +67,7 @@ async def test_nothing_can_be_waited_for_without_end(url: str) -> None:
 
 async def test_a_statement_that_takes_too_long_is_unavailable(url: str) -> None:
     """It ends at its limit, and its connection is good for the next."""
-    database = await PostgresDatabase.open(url, Postgres(statement_limit_s=0.1, pool_max=1), SystemClock())
+    database = await PostgresDatabase.open(url, Postgres(statement_limit_s=1.0, pool_max=1), SystemClock())
     with pytest.raises(Unavailable):
         await echo(database, 1, seconds=10.0)
     assert await echo(database, 2) == 2

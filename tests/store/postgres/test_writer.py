@@ -44,7 +44,7 @@ async def written(database: PostgresDatabase) -> list[str]:
 
 async def test_a_transaction_that_takes_too_long_ends_and_is_not_continued(url: str) -> None:
     """Nothing of it is stored, at its end or with what is written next."""
-    database = await PostgresDatabase.open(url, Postgres(transaction_limit_s=0.5), SystemClock())
+    database = await PostgresDatabase.open(url, Postgres(transaction_limit_s=2.0), SystemClock())
 
     async def endless(connection: Connection) -> None:
         await write(connection, "half done")

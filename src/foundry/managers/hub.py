@@ -311,14 +311,14 @@ class SessionHub:
 
     async def run(self) -> None:
         """Tick, and close what is silent, stuck or without a valid token; for as long as the server runs."""
-        next_tick_s = swept_s = self._clock.monotonic_s()
+        next_tick_s = expected_s = self._clock.monotonic_s()
         while True:
             now_s = self._clock.monotonic_s()
             # If this process itself stood still, the clients' messages are waiting unread: that is not their silence.
-            stood_still = now_s > swept_s + _SWEEP_S + _STALL_S
+            stalled_s = now_s - expected_s
             for live in list(self._live.values()):
-                if stood_still:
-                    live.excuse(now_s - swept_s, now_s)
+                if stalled_s > _STALL_S:
+                    live.excuse(stalled_s, now_s)
                 self._check(live, now_s)
             if now_s >= next_tick_s:
                 next_tick_s = now_s + self._liveness.tick_interval_s
@@ -326,7 +326,7 @@ class SessionHub:
                 # Leases of those whose server died end without a ring.
                 for channel in list(self._channels.values()):
                     self._spawn(self._presence.look(channel))
-            swept_s = self._clock.monotonic_s()
+            expected_s = self._clock.monotonic_s() + _SWEEP_S
             await asyncio.sleep(_SWEEP_S)
 
     def _check(self, live: LiveSession, now_s: float) -> None:

@@ -101,8 +101,8 @@ DEFECTS: Final = (
             ),
             Edit(
                 "managers/hub.py",
-                "            swept_s = self._clock.monotonic_s()\n",
-                "            swept_s = now_s + 1e9\n",
+                "            expected_s = self._clock.monotonic_s() + _SWEEP_S\n",
+                "            expected_s = now_s + 1e9\n",
             ),
         ),
         ("tests/session/test_liveness.py::test_a_session_ends_with_its_token",),
@@ -110,7 +110,7 @@ DEFECTS: Final = (
     Defect(
         "own-stall-is-their-silence",
         "A server that stood still for a while closes everybody on waking, whose messages it had not read.",
-        (Edit("managers/hub.py", "now_s > swept_s + _SWEEP_S + _STALL_S", "False"),),
+        (Edit("managers/hub.py", "if stalled_s > _STALL_S:", "if not stalled_s:"),),
         (f"{_MISSING}::test_a_server_that_stood_still_holds_it_against_no_client",),
     ),
     Defect(

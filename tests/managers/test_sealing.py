@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from foundry.domain.run import LogLine, RunState
 from foundry.managers.runs import WantedRun
+from tests.managers.servers import servers
 from tests.managers.workspace import ALICE, Workspace, opened
+from tests.servers.postgres import ANOTHER_TIMELINE, PostgresServer, execute
 from tests.support import soon
 
 if TYPE_CHECKING:
@@ -90,3 +92,58 @@ async def test_a_run_that_becomes_longer_whenever_it_is_read_is_sealed(
         assert sealed.line_count == sum(count for _, count, _ in chunks) > 3
         assert sealed.log_sha256 == hashlib.sha256(b"".join(data for _, _, data in chunks)).hexdigest()
         assert await workspace.store.runs.get(project_id, run_id) == sealed
+
+
+_LOST: Final = (
+    "ALTER TABLE run_log_chunk DISABLE TRIGGER USER",
+    "ALTER TABLE run DISABLE TRIGGER USER",
+    "DELETE FROM run_log_chunk WHERE first_line > 2",
+    "UPDATE run SET line_count = 2",
+    ANOTHER_TIMELINE,
+)
+
+
+@pytest.mark.parametrize("others", [0, 1, 3, 5])
+async def test_lines_that_a_failover_lost_are_not_in_the_digest(
+    url: str, tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """They had been read when another Postgres took over that did not have them, and perhaps others came instead."""
+    async with servers(tmp_path, url, 1) as (workspace,):
+        project_id = await workspace.project(ALICE)
+        await workspace.save_unary(project_id, 0, {"notes": "1"})
+        run_id = (await workspace.runs.start(ALICE, project_id, WantedRun())).run.run_id
+        for number in range(1, 6):
+            await workspace.runs.append(ALICE, project_id, run_id, [LogLine(number, f"lost {number}")])
+        chunks: Any = workspace.store.runs.chunks
+
+        async def read(*wanted: str | int) -> AsyncGenerator[tuple[int, int, bytes], None]:
+            monkeypatch.undo()
+            for chunk in [chunk async for chunk in chunks(*wanted)]:
+                yield chunk
+            await execute(postgres.owner_url(url.rpartition("/")[2]), *_LOST)
+            await workspace.database.look()  # type: ignore[attr-defined]  # it is a shared one here
+            again = [LogLine(number, f"instead {number}") for number in range(3, 3 + others)]
+            await workspace.runs.append(ALICE, project_id, run_id, again)
+
+        monkeypatch.setattr(workspace.store.runs, "chunks", read)
+        sealed = (await soon(_end(workspace, project_id, run_id, RunState.CANCELLED))).run
+        console = b"".join([data async for _, _, data in chunks(project_id, run_id)])
+        assert sealed.line_count == 2 + others
+        assert sealed.log_sha256 == hashlib.sha256(console).hexdigest()
+
+
+async def test_others_get_their_turn_while_a_long_console_is_sealed(tmp_path: Path) -> None:
+    """Also where the store answers at once, and so never lets go of the loop by itself."""
+    async with opened(tmp_path) as workspace:
+        project_id = await workspace.project(ALICE)
+        await workspace.save_unary(project_id, 0, {"notes": "1"})
+        run_id = (await workspace.runs.start(ALICE, project_id, WantedRun())).run.run_id
+        flood = Flood(workspace, project_id, run_id, bursts=(800,), together=False)
+        await flood.more()
+        sealing = asyncio.create_task(_end(workspace, project_id, run_id, RunState.PASSED))
+        turns = 0
+        while not sealing.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert (await sealing).run.line_count == 800
+        assert turns >= 800 / 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -104,6 +105,10 @@ async def running(house: House, *texts: str, **fields: Any) -> pb.Run:
     return run
 
 
+#: What gRPC says of a call whose connection broke.
+_BROKEN: Final = re.compile(r"sendmsg|recvmsg|Stream removed|Socket closed|GOAWAY")
+
+
 class BrokenError(Exception):
     """The connection broke, and with it what the server said last."""
 
@@ -140,7 +145,7 @@ class Producer:
         try:
             data = await soon(self._answers.read())
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
+            if not error.trailing_metadata() and _BROKEN.search(error.details() or ""):
                 raise BrokenError from None
             raise Refused(error) from None
         if data is None:

@@ -30,7 +30,7 @@ from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from foundry.domain.entry import Value
     from foundry.domain.principal import Caller
@@ -256,11 +256,11 @@ class RunManager:
 
         So a console that is written faster than it can be read anew is sealed all the same.
         """
-        hashed = hashlib.sha256()
-        hashed_lines = stored_lines = 0
+        digest = _Digest()
+        stored_lines = 0
 
         def decide(unit: UnitOfWork) -> RunAnswer | None:
-            nonlocal stored_lines
+            nonlocal digest, stored_lines
             project, _ = authorize(unit, caller, Action.RUN)
             if (done := unit.replay(RunAnswer)) is not None:
                 return done
@@ -268,18 +268,20 @@ class RunManager:
             run = _known(unit.run(run_id), run_id)
             _check_own(unit, caller, run, owner_may=owner_may)
             check(unit, run)
-            digest, line_count = hashed.copy(), hashed_lines
-            for count, data in unit.console:
-                digest.update(data)
-                line_count += count
-            if run.line_count != line_count:
+            if digest.epoch != unit.epoch:  # what was read may have been lost with the history it stood in
+                whole = digest = _Digest(unit.epoch)
+            elif digest.line_count < digest.reaches:
+                raise LookupError(f"line {digest.line_count + 1} of run {run_id} is missing")
+            else:
+                whole = digest.followed_by(unit.console)
+            if whole.line_count != run.line_count:
                 stored_lines = run.line_count
                 return None
             ended = replace(
                 run,
                 state=state,
                 finish_time_us=unit.now_us,
-                log_sha256=digest.hexdigest(),
+                log_sha256=whole.sha256.hexdigest(),
                 results=results,
             )
             unit.put_run(ended)
@@ -288,10 +290,10 @@ class RunManager:
 
         answer = await self._lane.submit(needs, decide)
         while answer is None:  # everything but the digest is right
-            async for first, count, data in self._runs.chunks(needs.project_id, run_id, hashed_lines + 1, stored_lines):
-                hashed.update(data)
-                hashed_lines = first + count - 1
-            answer = await self._lane.submit(replace(needs, console=(run_id, hashed_lines)), decide)
+            digest.reaches = stored_lines
+            async for chunk in self._runs.chunks(needs.project_id, run_id, digest.line_count + 1, stored_lines):
+                digest.add(*chunk)
+            answer = await self._lane.submit(replace(needs, console=(run_id, digest.line_count)), decide)
         return answer
 
     # --- everybody ---
@@ -320,6 +322,35 @@ class RunManager:
             key=lambda run: run.run_id,
             size=_size,
         )
+
+
+class _Digest:
+    """The digest of a console as far as it was read.
+
+    Attributes:
+        epoch: The history of the log in which the run stood before anything of it was read; 0 for none.
+        line_count: Lines that were read.
+        reaches: Lines that were there to be read.
+    """
+
+    def __init__(self, epoch: int = 0) -> None:
+        self.epoch = epoch
+        self.sha256 = hashlib.sha256()
+        self.line_count = self.reaches = 0
+
+    def add(self, first: int, count: int, data: bytes) -> None:
+        """Go on with a chunk. One that does not follow stands in another history, and is left out."""
+        if first == self.line_count + 1:
+            self.sha256.update(data)
+            self.line_count += count
+
+    def followed_by(self, chunks: Iterable[tuple[int, int, bytes]]) -> _Digest:
+        """The digest with these chunks behind what was read. This one stays as it is."""
+        whole = _Digest(self.epoch)
+        whole.sha256, whole.line_count = self.sha256.copy(), self.line_count
+        for chunk in chunks:
+            whole.add(*chunk)
+        return whole
 
 
 def _size(run: Run) -> int:

@@ -21,7 +21,7 @@ class Rows:
         source: The other project and the caller's membership in it, None when either is missing.
         answer: Command hash and answer of the same request before, None when it is new.
         replica_live: The server process that the operation speaks for may serve sessions.
-        console: Number of lines and bytes of each chunk that was asked for, in order.
+        console: Number of the first line, number of lines and bytes of each chunk that was asked for, in order.
         text_revisions: By comment, the number of its newest text.
         open_session_count: Open sessions of the project when the operation began; ``opened_sessions`` is how many more
             there are since, which may be less than none.
@@ -45,7 +45,7 @@ class Rows:
         self.new_comments: list[Comment] = []
         self.text_revisions: dict[str, int] = {}
         self.runs: dict[str, Run] = {}
-        self.console: list[tuple[int, bytes]] = []
+        self.console: list[tuple[int, int, bytes]] = []
         self.open_session_count = 0
         self.comment_count = 0
         self.thread_count = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -65,8 +66,8 @@ def _behind(most: int) -> Statement:
     return Statement(chunks.order_by(c.first_line).limit(most))
 
 
-#: The next chunks that begin behind a line: as many as are read at once, some megabytes.
-_NEXT_CHUNKS = _behind(32)
+#: The next chunks that begin behind a line: as many as are read at once, a megabyte.
+_NEXT_CHUNKS = _behind(8)
 #: The same for who holds the head, so that none is added meanwhile: more than come between two of its transactions.
 TAIL = _behind(256)
 
@@ -197,4 +198,6 @@ class RunRepository:
                 if last is not None and line > last:
                     return
             behind = {"project_id": project_id, "run_id": run_id, "line": line - 1}
+            # A store in this process answers without letting go of the loop.
+            await asyncio.sleep(0)
             found = await self._reader.rows(_NEXT_CHUNKS, behind)

@@ -52,7 +52,7 @@ class Shelf:
         self._comments: dict[tuple[str, str], tuple[Comment, int]] = {}
         self._runs: dict[tuple[str, str], Run] = {}
         self._stored_runs: dict[tuple[str, str], Run] = {}
-        self._consoles: dict[tuple[str, str, int], list[tuple[int, bytes]]] = {}
+        self._consoles: dict[tuple[str, str, int], list[tuple[int, int, bytes]]] = {}
         self._session_counts: dict[str, int] = {}
         self._comment_counts: dict[str, int] = {}
         self._thread_counts: dict[tuple[str, str], int] = {}
@@ -169,7 +169,7 @@ class Shelf:
         behind = {(needs.project_id, *needs.console) for needs in batch if needs.console}
         for project_id, run_id, line in sorted(behind):
             chunks = await connection.each(runs.TAIL, [{"project_id": project_id, "run_id": run_id, "line": line}])
-            self._consoles[project_id, run_id, line] = [(row[1], row[2]) for row in chunks]
+            self._consoles[project_id, run_id, line] = [(row[0], row[1], row[2]) for row in chunks]
 
     # --- what an operation sees ---
 
@@ -209,7 +209,7 @@ class Shelf:
             rows.console = self._view_console(project_id, *needs.console)
         return rows
 
-    def _view_console(self, project_id: str, run_id: str, line: int) -> list[tuple[int, bytes]]:
+    def _view_console(self, project_id: str, run_id: str, line: int) -> list[tuple[int, int, bytes]]:
         if self._runs.get((project_id, run_id)) is not self._stored_runs.get((project_id, run_id)):
             raise NotCoveredError  # it has become longer
         return self._consoles[project_id, run_id, line]

@@ -138,8 +138,8 @@ class UnitOfWork:
         return sorted((run for run in self._rows.runs.values() if run.state is RunState.RUNNING), key=_by_id)
 
     @property
-    def console(self) -> list[tuple[int, bytes]]:
-        """Number of lines and bytes of the chunks that were asked for, in order."""
+    def console(self) -> list[tuple[int, int, bytes]]:
+        """Number of the first line, number of lines and bytes of the chunks that were asked for, in order."""
         return self._rows.console
 
     def tail(self) -> tuple[int, bytes]:

@@ -6,19 +6,20 @@ from typing import Final
 
 from tests.faults.defects.defect import Defect, Edit
 
-_SEALING: Final = "tests/managers/test_sealing.py::test_a_run_that_becomes_longer_whenever_it_is_read_is_sealed"
+_FILE: Final = "tests/managers/test_sealing.py"
+_SEALING: Final = f"{_FILE}::test_a_run_that_becomes_longer_whenever_it_is_read_is_sealed"
 
 DEFECTS: Final = (
     Defect(
         "flood-outruns-its-end",
         "A test gone wild cannot be cancelled while it writes.",
-        (Edit("managers/runs.py", "replace(needs, console=(run_id, hashed_lines))", "needs"),),
+        (Edit("managers/runs.py", "replace(needs, console=(run_id, digest.line_count))", "needs"),),
         (_SEALING,),
     ),
     Defect(
         "sealed-without-the-last-lines",
         "A digest leaves out what came in while it was made.",
-        (Edit("managers/runs.py", "                digest.update(data)\n", ""),),
+        (Edit("managers/runs.py", "            whole.add(*chunk)\n", "            whole.line_count += chunk[1]\n"),),
         (_SEALING,),
     ),
     Defect(
@@ -32,10 +33,22 @@ DEFECTS: Final = (
             ),
             Edit(
                 "managers/runs.py",
-                "            if run.line_count != line_count:\n",
-                "            if run.line_count < line_count:\n",
+                "            if whole.line_count != run.line_count:\n",
+                "            if whole.line_count > run.line_count:\n",
             ),
         ),
         (_SEALING,),
+    ),
+    Defect(
+        "sealed-with-lines-of-another-history",
+        "After a failover a digest holds lines that were lost.",
+        (Edit("managers/runs.py", "if digest.epoch != unit.epoch:", "if not digest.epoch:"),),
+        (f"{_FILE}::test_lines_that_a_failover_lost_are_not_in_the_digest",),
+    ),
+    Defect(
+        "sealing-stops-the-world",
+        "Nobody is served while a long console is hashed.",
+        (Edit("store/runs.py", "            await asyncio.sleep(0)\n", ""),),
+        (f"{_FILE}::test_others_get_their_turn_while_a_long_console_is_sealed",),
     ),
 )

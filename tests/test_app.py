@@ -207,7 +207,11 @@ async def test_it_leaves_nothing_behind(tmp_path: Path) -> None:
         assert [name for name in open_files() if str(tmp_path) in name] == []
         assert multiprocessing.active_children() == []
         seen.append((threading.active_count(), len(open_files())))
-    assert seen[0] == seen[1]
+    threads, files = seen[0]
+    async with asyncio.timeout(PATIENCE_S):
+        # gRPC closes what is left on threads of its own, and tells nobody.
+        while threading.active_count() > threads or len(open_files()) > files:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
 # --- what takes it down ---

@@ -21,8 +21,8 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-async def says(server: RunningServer, status: int) -> None:
-    """Wait until a server says this of itself."""
+async def says(server: RunningServer, status: int, before: asyncio.Event | None = None) -> None:
+    """Wait until a server says this of itself; ``before`` is set when it has said something else before."""
     async with server.channel() as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
@@ -30,6 +30,8 @@ async def says(server: RunningServer, status: int) -> None:
             if answer.status == status:
                 watching.cancel()
                 return
+            if before:
+                before.set()
     raise AssertionError("the health of a server is watched to the end of the call")
 
 
@@ -37,7 +39,7 @@ async def test_while_its_database_is_away_a_server_says_so_and_lives(
     url: str, tmp_path: Path, terminated: asyncio.Event
 ) -> None:
     """NOT_SERVING, and who asks all the same is told when to ask again; it serves as soon as the database does."""
-    quick: dict[str, Any] = {"liveness": {"replica_renewal_s": 0.2}, "postgres": {"connect_limit_s": 1.0}}
+    quick: dict[str, Any] = {"liveness": {"replica_renewal_s": 0.2}}
     async with (
         Proxy(url.rpartition("@")[2].partition("/")[0]) as proxy,
         running_server(tmp_path / "data", database_url=behind(url, proxy.address), **quick) as server,
@@ -65,9 +67,9 @@ async def test_while_its_database_is_away_a_server_says_so_and_lives(
 async def test_a_server_that_leaves_says_so(tmp_path: Path) -> None:
     """Whoever passes calls on to it hears it while it still answers those that run."""
     async with running_server(tmp_path / "data", liveness={"stop_grace_s": 5.0}) as server:
-        await says(server, SERVING)
-        leaving = asyncio.create_task(says(server, NOT_SERVING))
-        await says(server, SERVING)  # which is told later than the other one began to listen
+        serves = asyncio.Event()
+        leaving = asyncio.create_task(says(server, NOT_SERVING, before=serves))
+        await soon(serves.wait())
     await soon(leaving)
 
 

@@ -103,9 +103,10 @@ class Terminal:
         """Type a text."""
         os.write(self._master, text.encode())
 
-    def end(self, number: signal.Signals) -> int:
-        """Send a signal, read what is still written, and return the exit code."""
-        self.process.send_signal(number)
+    def end(self, number: signal.Signals | None = None) -> int:
+        """Send a signal unless it ends by itself, read what is still written, and return the exit code."""
+        if number:
+            self.process.send_signal(number)
         with suppress(OSError):
             while os.read(self._master, 65536):
                 pass

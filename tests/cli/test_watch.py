@@ -144,7 +144,7 @@ def test_a_terminal_is_left_as_it_was(server: Server, saved: str) -> None:
         screen.until("only you are here")
         screen.process.send_signal(signal.SIGINT)
         screen.until("\x1b[?7h")
-        assert screen.end(signal.SIGINT) == 0
+        assert screen.end() == 0
 
 
 # --- reading what people say -----------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import serialization
 from foundry.client import connect
 from foundry.identity import make_dev_key, mint_dev_token
 from tests.deploy.files import ROLES, compose, development, dockerfile
-from tests.servers.postgres import binaries_of_the_wheel, execute, finished, free_port
+from tests.servers.ports import reserved_port
+from tests.servers.postgres import binaries_of_the_wheel, execute, finished
 from tests.stories.processes import PATIENCE_S, Child, Finished
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Installation:
             "postgres:5432": f"127.0.0.1:{self.postgres.port}",
             "redis:6379": self.redis.url.removeprefix("redis://").removesuffix("/0"),
             "0.0.0.0:50051": "127.0.0.1:0",
-            "0.0.0.0:9464": f"127.0.0.1:{free_port()}",
+            "0.0.0.0:9464": f"127.0.0.1:{reserved_port()}",
             "/etc/foundry/token-public-key.pem": str(self._key),
             "/var/lib/foundry/": f"{self.folder}/{service}-",
         }

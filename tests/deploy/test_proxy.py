@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.deploy.files import ENVOY, ROOT, cluster, envoy
-from tests.servers.postgres import free_port
+from tests.servers.ports import reserved_port
 from tests.servers.redis import REQUIRE_VARIABLE
 from tests.stories.processes import PATIENCE_S
 
@@ -89,9 +89,9 @@ def _self_signed(certificate: Path, key: Path) -> None:
 async def _proxy(folder: Path, *servers: str) -> AsyncIterator[str]:
     """Run the proxy before these servers; gives its address once it has found one of them well."""
     configuration: Any = envoy()
-    port = free_port()
+    port = reserved_port()
     configuration["static_resources"]["listeners"][0]["address"]["socket_address"] = _at(f"127.0.0.1:{port}")
-    configuration["admin"]["address"]["socket_address"] = _at(f"127.0.0.1:{free_port()}")
+    configuration["admin"]["address"]["socket_address"] = _at(f"127.0.0.1:{reserved_port()}")
     [locality] = cluster(configuration)["load_assignment"]["endpoints"]
     for endpoint, server in zip(locality["lb_endpoints"], servers, strict=True):
         endpoint["endpoint"]["address"]["socket_address"] = _at(server)
@@ -127,7 +127,7 @@ async def _serving(address: str) -> None:
 async def test_a_lock_outlives_the_servers_behind_the_proxy(installation: Installation, tmp_path: Path) -> None:
     """A session that goes through the proxy is told when its server leaves, and goes on at the other with its lock."""
     _program()
-    listen = f"127.0.0.1:{free_port()}"
+    listen = f"127.0.0.1:{reserved_port()}"
     async with contextlib.AsyncExitStack() as servers:
         one = await servers.enter_async_context(installation.serving("foundry-1", FOUNDRY_LISTEN=listen))
         other = await servers.enter_async_context(installation.serving("foundry-2"))

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from tests.deploy.files import compose, development, seconds
-from tests.servers.postgres import free_port
+from tests.servers.ports import reserved_port
 
 if TYPE_CHECKING:
     from tests.deploy.installation import Installation
@@ -83,7 +83,7 @@ async def test_what_one_server_saves_the_other_reads(installation: Installation)
 async def test_one_server_after_the_other_is_replaced_under_a_lock(installation: Installation) -> None:
     """A rolling upgrade: each leaves in the time that Compose gives it, and nobody loses the pen."""
     grace_s = seconds(compose()["services"]["foundry-1"]["stop_grace_period"])
-    listen = f"127.0.0.1:{free_port()}"
+    listen = f"127.0.0.1:{reserved_port()}"
     async with contextlib.AsyncExitStack() as servers:
         one = await servers.enter_async_context(installation.serving("foundry-1", FOUNDRY_LISTEN=listen))
         other = await servers.enter_async_context(installation.serving("foundry-2"))

@@ -168,7 +168,7 @@ class Cluster:
 
     async def _place(self, client: RecordedClient, address: str) -> None:
         """Its sessions go to the servers in turn: open new ones until it is where it is wanted."""
-        for _ in range(8):
+        for _ in range(60):  # its connection to a server that has just begun may come later than the others
             if await self.store.server_of(session_of(client)) == address:
                 return
             await client.do("leave")

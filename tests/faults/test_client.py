@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.faults.bounds import Departure
 from tests.faults.checker import Circumstances, check
 from tests.faults.entries import parse_entry
+from tests.faults.figures import SLACK_S
 from tests.faults.history import read_history
 from tests.faults.programs import RecordedClient
 from tests.faults.recorder import now_ns
@@ -52,16 +53,15 @@ async def test_a_run_without_faults_breaks_no_invariant(server: RunningServer, t
     async with server.connect("ann") as owner:
         project_id = await project_with(owner, *NAMES[1:])
         async with contextlib.AsyncExitStack() as stack:
-            clients = [
-                await stack.enter_async_context(
-                    RecordedClient(tmp_path / f"{name}.jsonl", **plan(server, name, project_id, seed))
-                )
+            made = [
+                RecordedClient(tmp_path / f"{name}.jsonl", **plan(server, name, project_id, seed, pause_s=0.02))
                 for seed, name in enumerate(NAMES)
             ]
+            clients = await asyncio.gather(*(stack.enter_async_context(client) for client in made))
             counts = await asyncio.gather(*(client.ended() for client in clients))
         entries = [parse_entry(entry.entry_bytes) for entry in await read_log(owner, project_id)]
     history = read_history(client.record for client in clients)
-    known = Circumstances(tables=await rows_of(server, project_id), live_sessions=())
+    known = Circumstances(tables=await rows_of(server, project_id), live_sessions=(), slack_s=SLACK_S)
     report = check(history, entries, known)
     assert not report.violations, report.summary()
     seen = {what for count in counts for what in count}
@@ -97,7 +97,8 @@ async def test_a_killed_program_leaves_a_history_that_checks_out(server: Running
     assert history.lost.keys() == {"ann"}
     last = [it.session_id for it in history.notes["ann"] if it.kind == "opened"][-1]
     departure = Departure(last, "stream end", killed_ns)
-    report = check(history, entries, Circumstances(departures=[departure], live_sessions=()))
+    known = Circumstances(departures=[departure], live_sessions=(), slack_s=SLACK_S)
+    report = check(history, entries, known)
     assert not report.violations, report.summary()
     report.demand(operations=10, departures=1)
 
@@ -118,11 +119,11 @@ async def test_a_client_does_what_it_is_told(server: RunningServer, tmp_path: Pa
             await client.do("acquire", field="notes", way="call")
             assert (await client.do("break", field="notes"))["outcome"] == "ok"
             assert (await client.do("release", field="notes", way="call"))["reason"] == "LOCK_LOST"
-            assert (await client.do("leave"))["outcome"] == "ok"
+            assert (await client.do("leave"))["outcome"] in {"ok", "unknown"}  # it waits for its end for 2 s
             told = await client.do("stale", field="notes", text="too late")
             assert (told["outcome"], told["reason"]) == ("refused", "SESSION_CLOSED")
             counts = await client.stop()
         entries = [parse_entry(entry.entry_bytes) for entry in await read_log(owner, project_id)]
     assert counts["stale refused"] == 3
-    report = check(read_history([client.record]), entries)
+    report = check(read_history([client.record]), entries, Circumstances(slack_s=SLACK_S))
     assert not report.violations, report.summary()

@@ -54,7 +54,7 @@ async def left(cluster: Cluster) -> Departure:
     """It says that it leaves."""
     client = await cluster.client("leaver", holds="leaver")
     session_id, begin_ns = session_of(client), now_ns()
-    assert (await client.do("leave"))["outcome"] == "ok"
+    assert (await client.do("leave"))["outcome"] in {"ok", "unknown"}  # it waits for 2 s; the bound is looked at below
     return await lost(cluster, session_id, "leave", begin_ns)
 
 

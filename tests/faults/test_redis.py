@@ -31,6 +31,8 @@ pytestmark = pytest.mark.fault
 _SHOWN_AGAIN_S: Final = 5.0
 _RETRY_S: Final = 1.0
 _SAMPLE_S: Final = 0.25
+#: A server that waits for the other one's commit on a slow machine, and its client, are not what is looked at.
+_LIMIT_S: Final = "20"
 #: So many keys at least are looked at, while it happens or behind it.
 _KEYS_MIN: Final = 5
 
@@ -145,17 +147,18 @@ async def test_whatever_happens_to_redis_nobody_at_work_notices(
 ) -> None:
     """No save, no grant fails or is doubtful because of it, no lock is lost, and what it shows is soon right again."""
     fault = f"redis {how}"
-    await cluster.serve()
-    here = await cluster.client("here", cluster.servers[0], holds="here")
+    await cluster.serve(FOUNDRY_POSTGRES__LOCK_LIMIT_S=_LIMIT_S, FOUNDRY_POSTGRES__STATEMENT_LIMIT_S=_LIMIT_S)
+    here = await cluster.client("here", cluster.servers[0], holds="here", timeout_s=30.0)
     assert (await here.do("acquire", field="here_too"))["outcome"] == "ok"
-    there = await cluster.client("there", cluster.servers[1], holds="there")
-    await cluster.load(2, pause_s=0.1)
+    there = await cluster.client("there", cluster.servers[1], holds="there", timeout_s=30.0)
+    await cluster.load(2, pause_s=0.1, timeout_s=30.0)
     await right(cluster, [here, there], _SHOWN_AGAIN_S)
     async with sampled(cluster) as samples:
         begin_ns = now_ns()
         bound_s, _ = await asyncio.gather(FAULTS[how](cluster, own_redis), work(here, there))
+        worked_s = (now_ns() - begin_ns) / 1e9
         await right(cluster, [here, there], bound_s)
-        tell(fault, "it shows every lock again after", (now_ns() - begin_ns) / 1e9, bound_s)
+        tell(fault, "it shows every lock again after", (now_ns() - begin_ns) / 1e9, max(bound_s, worked_s))
         await cluster.store.grows(20)
     calm = calm_since(begin_ns, fault, here, there)
     report = await cluster.judge(fault, calms=[calm], samples=samples)

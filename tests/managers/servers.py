@@ -20,6 +20,10 @@ from tests.store.manual_clock import ManualClock
 
 #: Bound on every wait, seconds.
 PATIENCE_S = 20.0
+#: Of servers that wait for each other on a slow machine, which is nobody's failure.
+PATIENT = Postgres(
+    pool_max=4, lock_limit_s=20.0, statement_limit_s=20.0, idle_in_transaction_limit_s=20.0, transaction_limit_s=30.0
+)
 
 
 class ShakyBus:
@@ -82,7 +86,7 @@ async def servers(
     async with contextlib.AsyncExitStack() as stack:
         made = []
         for _ in range(count):
-            database = await PostgresDatabase.open(url, limits or Postgres(pool_max=4), SystemClock())
+            database = await PostgresDatabase.open(url, limits or PATIENT, SystemClock())
             entered = opened(directory, ManualClock(), shared=database, line=line, liveness=liveness)
             workspace = await stack.enter_async_context(entered)
             workspace.feed._bus = ShakyBus(workspace.feed._bus, chance, fates)

@@ -265,7 +265,7 @@ def own_postgres() -> Iterator[PrivateServer]:
 async def test_nobody_is_given_up_for_an_outage_of_the_store(own_postgres: PrivateServer, tmp_path: Path) -> None:
     """While it is away nobody counts; health says so; when it is back all go on, with their sessions."""
     url = own_postgres.server_url(own_postgres.create_database())
-    async with servers(tmp_path, url, 2, limits=Postgres(pool_max=2, connect_limit_s=1.0)) as made:
+    async with servers(tmp_path, url, 2, limits=Postgres(pool_max=2)) as made:
         one, two = (Replica(workspace) for workspace in made)
         project_id = await made[0].project(ALICE)
         session = await made[0].session(project_id)

@@ -40,6 +40,5 @@ async def test_who_must_wait_for_too_long_is_told_when_to_come_back(
         assert sent_away.value.retry_after_s
         fast.set()
         assert await slowing
-        second = await workspace.stream(project_id)
-        for stream in (await first, second):
+        for stream in (await first, await workspace.stream(project_id)):
             await workspace.hub.finished(stream, CloseReason.LEAVE)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from coreason.foundry.v1 import project_pb2, run_pb2
 from foundry.client import FoundryError, from_rpc_error
+from foundry.client.live.reader import Reader
 from tests.properties.session_rules import outcome_of
 from tests.properties.world import OWNER, PEOPLE, World
 from tests.stories.log_replay import read_log, verified_replay
@@ -190,11 +191,13 @@ class History:
         run_id, starter = await self._a_run(step)
         count = (await self.owner.runs.get(self.project_id, run_id)).line_count
         call = self.world.append(starter)
+        answers = Reader[run_pb2.AppendRunLogResponse](call)
         lines = [run_pb2.LogLine(number=count + 1, text=step.text)]
-        try:
+        with contextlib.suppress(grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError):  # who reads is told
             await call.write(run_pb2.AppendRunLogRequest(project_id=self.project_id, run_id=run_id, lines=lines))
             await call.done_writing()
-            while await call.read() is not grpc.aio.EOF:
+        try:
+            while await answers.read():
                 pass
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error

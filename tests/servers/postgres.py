@@ -14,7 +14,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -30,6 +29,7 @@ import psutil
 import pytest
 
 from foundry.store.postgres.migrate import migrate
+from tests.servers.ports import reserved_port
 
 OWNER = "foundry_owner"
 SERVER = "foundry_server"
@@ -178,7 +178,7 @@ class PrivateServer(PostgresServer):
         self._fsync = fsync
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self.port = reserved_port()
         super().__init__(f"postgresql://{OWNER}@{_HOST}:{self.port}/postgres")
 
     def set_up(self) -> None:
@@ -311,13 +311,6 @@ def as_anybody() -> dict[str, Any]:
         return {}
     group = pwd.getpwnam(_ANYBODY).pw_gid
     return {"user": _ANYBODY, "group": group, "extra_groups": []}
-
-
-def free_port() -> int:
-    """A TCP port that nobody uses at this moment."""
-    with socket.socket() as asked:
-        asked.bind((_HOST, 0))
-        return int(asked.getsockname()[1])
 
 
 def binaries_of_the_wheel() -> Path:

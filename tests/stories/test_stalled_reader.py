@@ -86,7 +86,7 @@ async def test_a_client_that_stops_reading_costs_the_others_nothing_and_keeps_it
             slow, usual = statistics.median(during), statistics.median(before)
             figures = f"{usual * 1000:.1f} ms, {slow * 1000:.1f} ms over {len(during)} saves nobody reads on one side"
             print(f"\np50 of a save: {figures}")  # noqa: T201 - a figure for the reader
-            assert slow < 3 * usual + 0.05
+            assert slow < 3 * usual + 0.5  # being held up would cost seconds
             await _saw_everything(events, last)
 
             await _comes_back(sleeper, acquired.acquired.lock, last)

@@ -22,11 +22,11 @@ from foundry.domain.lock import ReleaseReason
 from foundry.domain.session import CloseReason, SessionState
 from foundry.managers.replicas import FencedError
 from foundry.managers.sessions import OpenSession
-from foundry.settings import Postgres
 from foundry.store.postgres.database import PostgresDatabase
 from foundry.store.replicas import ReplicaRepository
 from tests import backends
 from tests.faults.proxy import Proxy
+from tests.managers.servers import PATIENT
 from tests.managers.workspace import ALICE, BOB, LIVENESS, Workspace, opened
 from tests.servers.holding import held, waiting
 from tests.servers.postgres import ANOTHER_TIMELINE, execute, finished
@@ -102,7 +102,7 @@ async def servers(postgres: PostgresServer, database: str, tmp_path: Path) -> As
     async with contextlib.AsyncExitStack() as stack:
         here, there = [
             await stack.enter_async_context(
-                opened(tmp_path, clock, shared=await PostgresDatabase.open(url, Postgres(), clock))
+                opened(tmp_path, clock, shared=await PostgresDatabase.open(url, PATIENT, clock))
             )
             for _ in range(2)
         ]
@@ -331,7 +331,7 @@ async def test_a_server_that_finds_itself_given_up_stops(servers: Servers) -> No
     await servers.look(LIVENESS.replica_silence_s + 1.0)
     assert servers.there.replicas
     with pytest.raises(FencedError):
-        async with asyncio.timeout(PATIENCE_S / 4):
+        async with asyncio.timeout(PATIENCE_S):
             await servers.there.replicas.run()
 
 

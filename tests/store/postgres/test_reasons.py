@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from foundry.store.postgres.reasons import reason
-from tests.servers.postgres import free_port
+from tests.servers.ports import reserved_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ async def test_a_wrong_url_is_not_quoted(url: str, said: str) -> None:
 
 def test_where_nothing_answers() -> None:
     """Host and port, not the tuple of a library; and a port that is none."""
-    port = free_port()
+    port = reserved_port()
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as plain:
         told = plain.run(why(f"postgresql://o:hunter2@127.0.0.1:{port}/x"))
         assert told == f"nothing answers at 127.0.0.1:{port}"

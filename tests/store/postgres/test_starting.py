@@ -17,7 +17,8 @@ from foundry.store.postgres.database import PostgresDatabase
 from foundry.store.postgres.guards import POSTGRES_GUARDS
 from foundry.store.postgres.schema import REVISION
 from tests.servers.holding import waiting
-from tests.servers.postgres import PostgresServer, execute, free_port
+from tests.servers.ports import reserved_port
+from tests.servers.postgres import PostgresServer, execute
 
 LIMITS = Postgres(pool_max=2, connect_limit_s=2.0, lock_limit_s=20.0, statement_limit_s=20.0)
 
@@ -105,7 +106,7 @@ async def test_a_database_that_cannot_be_reached_is_a_sentence_without_its_passw
     good = postgres.server_url(name)
     host = good.rpartition("@")[2].partition("/")[0]
     for url in (
-        f"postgresql://foundry_server:s3cr3t@127.0.0.1:{free_port()}/{name}",
+        f"postgresql://foundry_server:s3cr3t@127.0.0.1:{reserved_port()}/{name}",
         f"postgresql://nobody_at_all:s3cr3t@{host}/{name}",
         f"postgresql://foundry_server:s3cr3t@{host}/there_is_none",
         f"postgresql://foundry_server:s3cr3t@{host}:notaport/{name}",

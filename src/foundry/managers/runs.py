@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from foundry.domain.errors import (
 from foundry.domain.run import RUNNING_PER_PROJECT_MAX, LogLine, Run, RunFilter, RunLines, RunResult, RunState
 from foundry.ids import new_id
 from foundry.managers.access import authorize, readable
+from foundry.managers.console_digest import ConsoleDigest
 from foundry.managers.entries import entry
 from foundry.managers.holding import attached_session
 from foundry.managers.paging import read_page
@@ -30,7 +30,7 @@ from foundry.store.needs import Needs
 from foundry.store.requests import request_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from foundry.domain.entry import Value
     from foundry.domain.principal import Caller
@@ -256,7 +256,7 @@ class RunManager:
 
         So a console that is written faster than it can be read anew is sealed all the same.
         """
-        digest = _Digest()
+        digest = ConsoleDigest()
         stored_lines = 0
 
         def decide(unit: UnitOfWork) -> RunAnswer | None:
@@ -269,7 +269,7 @@ class RunManager:
             _check_own(unit, caller, run, owner_may=owner_may)
             check(unit, run)
             if digest.epoch != unit.epoch:  # what was read may have been lost with the history it stood in
-                whole = digest = _Digest(unit.epoch)
+                whole = digest = ConsoleDigest(unit.epoch)
             elif digest.line_count < digest.reaches:
                 raise LookupError(f"line {digest.line_count + 1} of run {run_id} is missing")
             else:
@@ -322,35 +322,6 @@ class RunManager:
             key=lambda run: run.run_id,
             size=_size,
         )
-
-
-class _Digest:
-    """The digest of a console as far as it was read.
-
-    Attributes:
-        epoch: The history of the log in which the run stood before anything of it was read; 0 for none.
-        line_count: Lines that were read.
-        reaches: Lines that were there to be read.
-    """
-
-    def __init__(self, epoch: int = 0) -> None:
-        self.epoch = epoch
-        self.sha256 = hashlib.sha256()
-        self.line_count = self.reaches = 0
-
-    def add(self, first: int, count: int, data: bytes) -> None:
-        """Go on with a chunk. One that does not follow stands in another history, and is left out."""
-        if first == self.line_count + 1:
-            self.sha256.update(data)
-            self.line_count += count
-
-    def followed_by(self, chunks: Iterable[tuple[int, int, bytes]]) -> _Digest:
-        """The digest with these chunks behind what was read. This one stays as it is."""
-        whole = _Digest(self.epoch)
-        whole.sha256, whole.line_count = self.sha256.copy(), self.line_count
-        for chunk in chunks:
-            whole.add(*chunk)
-        return whole
 
 
 def _size(run: Run) -> int:

@@ -19,7 +19,13 @@ DEFECTS: Final = (
     Defect(
         "sealed-without-the-last-lines",
         "A digest leaves out what came in while it was made.",
-        (Edit("managers/runs.py", "            whole.add(*chunk)\n", "            whole.line_count += chunk[1]\n"),),
+        (
+            Edit(
+                "managers/console_digest.py",
+                "            whole.add(*chunk)\n",
+                "            whole.line_count += chunk[1]\n",
+            ),
+        ),
         (_SEALING,),
     ),
     Defect(

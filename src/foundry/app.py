@@ -238,7 +238,8 @@ def _managers(on: _Ground) -> _Managers:
     )
     state = StateReader(database, fanout=settings.fanout)
     encode = EventEncoder(history=database, limits=limits, liveness=liveness)
-    console, anchoring = Console(store.runs, encode), Anchoring(drafts, workers)
+    console = Console(store.runs, store.entries, feed, encode, history=database)
+    anchoring = Anchoring(drafts, workers)
     hub = SessionHub(
         sessions,
         state,

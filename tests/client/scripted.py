@@ -99,13 +99,14 @@ def opened(
     secret: str = "",
     heartbeat_ms: int = 50,
     silence_limit_s: int = 0,
+    epoch: int = 1,
 ) -> ServerEvent:
     return ServerEvent(
         opened=session_event_pb2.Opened(
             session_id=session_id,
             resume_secret=secret or f"secret of {session_id}",
             attachment=attachment,
-            position=at(sequence),
+            position=at(sequence, epoch),
             heartbeat_interval=Duration(nanos=heartbeat_ms * 1_000_000),
             role=project_pb2.ROLE_EDITOR,
             limits=session_event_pb2.SessionLimits(silence_limit=Duration(seconds=silence_limit_s)),

@@ -44,7 +44,7 @@ async def failed_over(scripted: ScriptedServer, peer: Peer) -> tuple[Peer, Proje
     peer.break_off()
     back, _open = await scripted.accept_open()
     snapshot_of_it = session_event_pb2.ATTACHMENT_SNAPSHOT
-    await back.send(opened("s2", snapshot_of_it, 7), snapshot(head=4), caught_up(7, epoch=2))
+    await back.send(opened("s2", snapshot_of_it, 7, epoch=2), snapshot(head=4), caught_up(7, epoch=2))
     return back, await back.take("acquire_lock")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
@@ -91,9 +92,33 @@ async def test_places_are_kept_for_another_process(scripted: ScriptedServer, new
     events = session.events()
     await peer.welcome_back("s1", 8, run_log("r1", 41, 42))
     await soon(opening)
+    assert await _next_lines(events) == [42]
+
+
+async def test_places_in_another_history_of_the_log_are_forgotten(
+    scripted: ScriptedServer, new_session: NewSession
+) -> None:
+    """Its lines are told from the first one on; those that were seen before may be lost, and others in their place."""
+    session = new_session()
+    peer = await open_session(scripted, session)
+    events = session.events()
+    await peer.send(run_log("r1", 1, 2))
+    assert await _next_lines(events) == [1, 2]
+    peer.break_off()
+    back, request = await scripted.accept_open()
+    assert [(run.run_id, run.line) for run in request.open.resume.runs] == [("r1", 2)]
+    whole = session_event_pb2.ATTACHMENT_SNAPSHOT
+    await back.send(opened("s2", whole, 7, epoch=2), snapshot(), caught_up(7, epoch=2), run_log("r1", 1))
+    assert await _next_lines(events) == [1]
+    assert session.resume_state.runs == {"r1": 1}
+    await session._link.stop()
+
+
+async def _next_lines(events: AsyncIterator[ServerEvent]) -> list[int]:
+    """Numbers of the lines that are told next."""
     while not (event := await soon(anext(events))).HasField("run_log"):
         pass
-    assert [line.number for line in event.run_log.lines] == [42]
+    return [line.number for line in event.run_log.lines]
 
 
 async def test_no_more_places_are_named_than_the_contract_allows(

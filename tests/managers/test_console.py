@@ -17,6 +17,7 @@ from foundry.managers.console import Console, Follower
 from foundry.managers.feed import Feed
 from foundry.managers.runs import WantedRun
 from foundry.managers.sessions import OpenSession
+from foundry.store.runs import Chunk
 from tests.managers.conftest import OwnedTimeLoop
 from tests.managers.workspace import ALICE, Workspace, opened
 
@@ -40,9 +41,9 @@ class Lane:
     woken: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        store = self.workspace.store
-        self._relay = Feed(MemoryEventBus(), store.entries, store.runs, history=self.workspace.database, shared=False)
-        self.console = Console(self.workspace.store.runs, self._encode)
+        store, history = self.workspace.store, self.workspace.database
+        self._relay = Feed(MemoryEventBus(), store.entries, store.runs, history=history, shared=False)
+        self.console = Console(store.runs, store.entries, self._relay, self._encode, history=history)
         self.came = 0
         self.console.follow(self._relay)
         self.workspace.feed.subscribe(self._pass_on)
@@ -248,7 +249,7 @@ async def test_a_run_that_stirs_while_its_end_is_read_is_over(lane: Lane, monkey
     await _now().advance(1)
     look = runs.chunk
 
-    async def stirs(project_id: str, run_id: str, line: int) -> tuple[int, int, bytes] | None:
+    async def stirs(project_id: str, run_id: str, line: int) -> Chunk | None:
         found = await look(project_id, run_id, line)
         await lane.rung(run, 1)
         assert run_id in follower.ready

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from coreason.foundry.v1.session_pb2 import ProjectSessionResponse
 from foundry.domain.entry import Event
 from foundry.domain.errors import GoingAway, SessionClosed
-from foundry.domain.session import SessionState
+from foundry.domain.run import LogLine
+from foundry.domain.session import Position, SessionState
+from foundry.managers.live import LiveSession
+from foundry.managers.runs import WantedRun
 from foundry.managers.sessions import OpenSession
 from tests.managers.servers import servers
 from tests.managers.workspace import ALICE, BOB, Workspace
-from tests.servers.postgres import ANOTHER_TIMELINE, PostgresServer, execute
+from tests.servers.postgres import ANOTHER_TIMELINE, LINES_LOST, PostgresServer, execute
+from tests.support import soon
 
 TAB = "tab of a person"
 ANOTHER_TAB = "another tab of theirs"
@@ -125,3 +130,34 @@ async def test_streams_of_another_history_end_with_the_next_renewal(
     after = await one.stream(project_id, BOB)
     await one.replicas._renew()
     assert not after.ended.is_set()
+
+
+async def test_lines_of_another_history_are_seen_by_nobody_who_comes_in_this_one(
+    pair: list[Workspace], postgres: PostgresServer, url: str
+) -> None:
+    """Neither those a server has at hand, nor by those who say how far they had seen."""
+    one, two = pair
+    project_id = await one.project()
+    await one.save_unary(project_id, 0, {"notes": "1"})
+    run_id = (await one.runs.start(ALICE, project_id, WantedRun())).run.run_id
+
+    async def append(numbers: range, text: str) -> None:
+        for number in numbers:
+            await two.runs.append(ALICE, project_id, run_id, [LogLine(number, text)])
+
+    async def told(live: LiveSession, last: int) -> list[tuple[int, str]]:
+        lines: list[tuple[int, str]] = []
+        while not lines or lines[-1][0] < last:
+            for event in ProjectSessionResponse.FromString(await soon(live.take())).events:
+                lines += [(line.number, line.text) for line in event.run_log.lines]
+        return lines
+
+    await append(range(1, 6), "lost")
+    before = await two.hub.open(ALICE, OpenSession(project_id), None, {})
+    assert await told(before, 5) == [(number, "lost") for number in range(1, 6)]
+    seen = Position(two.database.epoch, before.seen_sequence)
+    await execute(postgres.owner_url(url.rpartition("/")[2]), *LINES_LOST)
+    await two.database.look()  # type: ignore[attr-defined]  # it is a shared one here
+    await append(range(3, 6), "instead")
+    after = await two.hub.open(ALICE, OpenSession(project_id), seen, {run_id: 5})
+    assert await told(after, 5) == [(1, "lost"), (2, "lost"), (3, "instead"), (4, "instead"), (5, "instead")]

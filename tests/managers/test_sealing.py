@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,7 +13,7 @@ from foundry.domain.run import LogLine, RunState
 from foundry.managers.runs import WantedRun
 from tests.managers.servers import servers
 from tests.managers.workspace import ALICE, Workspace, opened
-from tests.servers.postgres import ANOTHER_TIMELINE, PostgresServer, execute
+from tests.servers.postgres import LINES_LOST, PostgresServer, execute
 from tests.support import soon
 
 if TYPE_CHECKING:
@@ -94,15 +94,6 @@ async def test_a_run_that_becomes_longer_whenever_it_is_read_is_sealed(
         assert await workspace.store.runs.get(project_id, run_id) == sealed
 
 
-_LOST: Final = (
-    "ALTER TABLE run_log_chunk DISABLE TRIGGER USER",
-    "ALTER TABLE run DISABLE TRIGGER USER",
-    "DELETE FROM run_log_chunk WHERE first_line > 2",
-    "UPDATE run SET line_count = 2",
-    ANOTHER_TIMELINE,
-)
-
-
 @pytest.mark.parametrize("others", [0, 1, 3, 5])
 async def test_lines_that_a_failover_lost_are_not_in_the_digest(
     url: str, tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, others: int
@@ -120,7 +111,7 @@ async def test_lines_that_a_failover_lost_are_not_in_the_digest(
             monkeypatch.undo()
             for chunk in [chunk async for chunk in chunks(*wanted)]:
                 yield chunk
-            await execute(postgres.owner_url(url.rpartition("/")[2]), *_LOST)
+            await execute(postgres.owner_url(url.rpartition("/")[2]), *LINES_LOST)
             await workspace.database.look()  # type: ignore[attr-defined]  # it is a shared one here
             again = [LogLine(number, f"instead {number}") for number in range(3, 3 + others)]
             await workspace.runs.append(ALICE, project_id, run_id, again)

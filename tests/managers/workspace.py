@@ -163,7 +163,7 @@ async def opened(
         shared=database.shared,
     )
     encode = EventEncoder(history=database, limits=limits, liveness=liveness)
-    console = Console(store.runs, encode)
+    console = Console(store.runs, store.entries, feed, encode, history=database)
     hub = SessionHub(
         sessions,
         StateReader(database, fanout=fanout),

@@ -35,6 +35,14 @@ OWNER = "foundry_owner"
 SERVER = "foundry_server"
 #: The store says that its history is another one than that of its server: as if that was promoted, or restored.
 ANOTHER_TIMELINE = "UPDATE instance SET value = 'FFFFFFFF' WHERE name = 'wal_timeline'"
+#: The same, and of every console it has the first two lines only.
+LINES_LOST = (
+    "ALTER TABLE run_log_chunk DISABLE TRIGGER USER",
+    "ALTER TABLE run DISABLE TRIGGER USER",
+    "DELETE FROM run_log_chunk WHERE first_line > 2",
+    "UPDATE run SET line_count = 2",
+    ANOTHER_TIMELINE,
+)
 _ADMIN = "foundry_admin"
 _HOST = "127.0.0.1"
 #: Longest wait for a server to begin or to end, in seconds.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from foundry.domain.principal import Principal
+from foundry.domain.session import Position
 
 #: Runs of one project that may run at once.
 RUNNING_PER_PROJECT_MAX = 100
@@ -86,11 +87,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunLines:
-    """Lines of a run that were stored together, in order."""
+    """Lines of a run that were stored together, in order.
+
+    Attributes:
+        position: Where the project's log was when they were stored.
+    """
 
     project_id: str
     run_id: str
     lines: tuple[LogLine, ...]
+    position: Position
 
     @property
     def first(self) -> int:

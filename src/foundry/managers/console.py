@@ -8,7 +8,7 @@ encoded once for everybody; what is older is read from the store. A follower tha
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cachetools import LRUCache
 
@@ -16,13 +16,16 @@ from foundry.content import load_lines
 from foundry.domain.entry import Entry, Event
 from foundry.domain.events import RunLogEvent
 from foundry.domain.run import RunLines, RunState
+from foundry.domain.session import Position
 from foundry.managers.channel import linger_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from foundry.domain.events import News, SessionEvent
+    from foundry.domain.session import History
     from foundry.managers.feed import Feed
+    from foundry.store.entries import EntryRepository
     from foundry.store.runs import RunRepository
 
 #: Encoded pieces that are kept for followers, of all runs together.
@@ -31,6 +34,20 @@ _PIECES_BYTES_MAX = 32 * 1024 * 1024
 _OVER_MAX = 2_000
 #: People do not see single lines at a higher pace, and a message costs more than what is in it.
 _LINGER_S_MIN = 0.025
+
+
+class Piece(NamedTuple):
+    """A part of what is to be told of a run.
+
+    Attributes:
+        event: Lines, or the end of the run; encoded.
+        next_line: Number of the line behind them; 0 behind the end.
+        position: Where the project's log was when they were stored, or later.
+    """
+
+    event: bytes
+    next_line: int
+    position: Position
 
 
 class Follower:
@@ -61,16 +78,15 @@ class Follower:
             piece = await self._console.piece(self.project_id, run_id, self.next_lines[run_id])
             if piece is None:
                 continue
-            event, next_line = piece
-            if next_line:
-                self.next_lines[run_id] = next_line
+            if piece.next_line:
+                self.next_lines[run_id] = piece.next_line
                 self.ready[run_id] = None  # behind the others: runs take turns
             else:  # over, though more may have been heard of it while it was looked at
                 del self.next_lines[run_id]
                 self.ready.pop(run_id, None)
                 self.over[run_id] = None
-            taken.append(event)
-            size += len(event)
+            taken.append(piece.event)
+            size += len(piece.event)
         return b"".join(taken)
 
 
@@ -81,11 +97,22 @@ class Console:
         encode: Turns an event into bytes of a stream message with this one event.
     """
 
-    def __init__(self, runs: RunRepository, encode: Callable[[SessionEvent], bytes]) -> None:
+    def __init__(
+        self,
+        runs: RunRepository,
+        entries: EntryRepository,
+        feed: Feed,
+        encode: Callable[[SessionEvent], bytes],
+        *,
+        history: History,
+    ) -> None:
         self._runs = runs
+        self._entries = entries
+        self._feed = feed
+        self._history = history
         self._encode = encode
         self._followers: dict[str, list[Follower]] = {}
-        self._pieces: LRUCache[tuple[str, int], tuple[bytes, int]] = LRUCache(_PIECES_BYTES_MAX, getsizeof=_size)
+        self._pieces: LRUCache[tuple[str, int], Piece] = LRUCache(_PIECES_BYTES_MAX, getsizeof=_size)
         #: Number of the line behind the newest that followers were told of, by project and running run.
         self._heads: dict[str, dict[str, int]] = {}
         #: Runs whose end was heard of: what is heard of them later begins nothing.
@@ -143,7 +170,8 @@ class Console:
         if not isinstance(news, Entry):
             if isinstance(news, RunLines):
                 next_line = news.first + len(news.lines)
-                self._pieces[news.run_id, news.first] = self._encode(RunLogEvent(news.run_id, news.lines)), next_line
+                event = self._encode(RunLogEvent(news.run_id, news.lines))
+                self._pieces[news.run_id, news.first] = Piece(event, next_line, news.position)
             else:
                 next_line = news.line_count + 1
             if news.run_id not in self._over:
@@ -191,29 +219,33 @@ class Console:
 
     # --- what goes out ---
 
-    async def piece(self, project_id: str, run_id: str, line: int) -> tuple[bytes, int] | None:
-        """The event that begins with a line, and the number of the next line, 0 behind the end of a finished run.
+    async def piece(self, project_id: str, run_id: str, line: int) -> Piece | None:
+        """The piece that begins with a line, or the end of a run behind its last line; None when there is nothing yet.
 
-        None when there is nothing yet.
+        Whoever lost the right to see it was told so before this returns.
         """
         found = self._pieces.get((run_id, line))
-        if found:
-            return found
-        if self._heads.get(project_id, {}).get(run_id) == line:
-            return None  # up to date, as nearly everybody is after each piece: not worth a look into the store
+        if found is None or found.position.epoch != self._history.epoch:
+            if self._heads.get(project_id, {}).get(run_id) == line:
+                return None  # up to date, as nearly everybody is after each piece: not worth a look into the store
+            found = await self._stored(project_id, run_id, line)
+        return found if found and await self._feed.told(project_id, found.position) else None
+
+    async def _stored(self, project_id: str, run_id: str, line: int) -> Piece | None:
+        epoch = self._history.epoch
         # The run first: if it is finished, the lines that are read behind it are all there are.
         run = await self._runs.get(project_id, run_id)
         chunk = await self._runs.chunk(project_id, run_id, line)
         if chunk:
-            first, count, data = chunk
-            lines = load_lines(data)[line - first :]
-            found = self._encode(RunLogEvent(run_id, lines)), first + count
-            self._pieces[run_id, line] = found
-            return found
+            event = self._encode(RunLogEvent(run_id, load_lines(chunk.data)[line - chunk.first :]))
+            piece = Piece(event, chunk.first + chunk.line_count, Position(epoch, chunk.sequence))
+            self._pieces[run_id, line] = piece
+            return piece
         if run and run.state is not RunState.RUNNING:
-            return self._encode(RunLogEvent(run_id, finished=run)), 0
+            position = Position(epoch, await self._entries.last_sequence(project_id))
+            return Piece(self._encode(RunLogEvent(run_id, finished=run)), 0, position)
         return None
 
 
-def _size(piece: tuple[bytes, int]) -> int:
-    return len(piece[0])
+def _size(piece: Piece) -> int:
+    return len(piece.event)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from foundry.coordination.ports import EventBus
     from foundry.domain.events import Committed, News, Ring
-    from foundry.domain.session import History
+    from foundry.domain.session import History, Position
     from foundry.store.entries import EntryRepository
     from foundry.store.runs import RunRepository
 
@@ -129,6 +129,24 @@ class Feed:
                 tail.reading.cancel()
             tail = self._tails[log] = _Tail(self._history.epoch, tail.watchers)
         return tail
+
+    async def told(self, log: str, position: Position) -> bool:
+        """Wait until everything up to a position of a watched log was told; False when the log has another history.
+
+        What is read from the store may be ahead of what was told. Whoever is about to pass it on waits for this first:
+        an entry before it may end the stream it is for.
+        """
+        while tail := self._tail(log):
+            if position.epoch != self._history.epoch:
+                return False
+            if tail.last is not None and tail.last >= position.sequence:
+                return True
+            self._heard(log, position.sequence)
+            if tail.reading:
+                await asyncio.wait({tail.reading}, timeout=RECONCILE_S)
+            else:
+                await asyncio.sleep(RECONCILE_S)
+        return position.epoch == self._history.epoch
 
     # --- what comes in ---
 

@@ -146,7 +146,9 @@ class SessionHub:
         try:
             missed_runs = await self._begin(live, attached, after)
             if seen_lines is not None and not live.ended.is_set():
-                seen = dict.fromkeys(missed_runs, 0) | dict(seen_lines)
+                # What was seen of another history of the log may be lost: consoles are told from their beginning.
+                known = {} if after and after.epoch != session.epoch else seen_lines
+                seen = dict.fromkeys(missed_runs, 0) | dict(known)
                 live.console = await self._console.attach(session.project_id, seen, live.wake)
                 if self._live.get(session.session_id) is not live:  # it ended meanwhile
                     self._console.detach(live.console)
@@ -168,6 +170,8 @@ class SessionHub:
             return []
         await self._presence.show_session(live)
         news = await self._state.since(session.project_id, live.caller.principal.subject, after)
+        if not await self._may_see(live, news.position):
+            return []
         if news.resync:
             attachment = Attachment.SNAPSHOT
         else:
@@ -199,9 +203,17 @@ class SessionHub:
         live.cursor = live.channel.head
         seen = self._state.at(live.seen_sequence)
         news = await self._state.since(live.session.project_id, live.caller.principal.subject, seen)
+        if not await self._may_see(live, news.position):
+            return
         if news.resync:
             live.send(self._encode(Resync(ResyncReason.SLOW_READER)))
         await self._send_news(live, news)
+
+    async def _may_see(self, live: LiveSession, position: Position) -> bool:
+        """Whether a client may be sent what was read at a position: whether no entry up to there ended its stream."""
+        if not await self._feed.told(live.session.project_id, position):
+            self.end_older()
+        return self._live.get(live.session_id) is live
 
     # --- a stream lives ---
 

@@ -126,7 +126,8 @@ class LiveSession:
                     return data
             elif self.console and self.console.ready:
                 # Last: consoles give way to everything else.
-                if data := await self.console.take(FRAME_BYTES):
+                data = await self.console.take(FRAME_BYTES)
+                if data and not self.ended.is_set():  # else it is not meant for this client any more
                     return data
             else:
                 self._waiter = asyncio.get_running_loop().create_future()

@@ -86,9 +86,7 @@ class RunLogReader:
         async with self._bell(project_id, run_id) as bell:
             while True:
                 bell.clear()
-                # Behind the clear: what rings from here on is heard.
-                await self._check_right(caller, project_id)
-                run = await self._known(project_id, run_id)
+                run = await self._seen(caller, project_id, run_id)  # behind the clear: what rings from here on is heard
                 while line <= (min(run.line_count, to_line) if to_line else run.line_count):
                     lines = await self._lines(project_id, run_id, line, to_line)
                     line += len(lines)
@@ -97,7 +95,7 @@ class RunLogReader:
                     # However slowly somebody reads: what they lost the right to they get no more of.
                     await self._check_right(caller, project_id)
                 if not follow or run.state is not RunState.RUNNING or 0 < to_line < line:
-                    yield await self._known(project_id, run_id)
+                    yield await self._seen(caller, project_id, run_id)
                     return
                 if begins:  # nothing yet: the reader is told at least that it follows
                     begins = False
@@ -110,12 +108,21 @@ class RunLogReader:
             raise NotFound("run", run_id)
         return run
 
+    async def _seen(self, caller: Caller, project_id: str, run_id: str) -> Run:
+        """A run, with its lines up to now, of somebody who may still read it.
+
+        The right is looked at last: what was stored after somebody lost it was not read yet.
+        """
+        run = await self._known(project_id, run_id)
+        await self._check_right(caller, project_id)
+        return run
+
     async def _lines(self, project_id: str, run_id: str, line: int, to_line: int) -> tuple[LogLine, ...]:
         chunk = await self._runs.chunk(project_id, run_id, line)
         if chunk is None:
             raise LookupError(f"line {line} of run {run_id} is missing")
-        first, _, data = chunk
-        return load_lines(data)[line - first : (to_line - first + 1) if to_line else None]
+        lines = load_lines(chunk.data)
+        return lines[line - chunk.first : (to_line - chunk.first + 1) if to_line else None]
 
     @contextlib.asynccontextmanager
     async def _bell(self, project_id: str, run_id: str) -> AsyncGenerator[asyncio.Event, None]:

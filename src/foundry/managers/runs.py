@@ -18,7 +18,7 @@ from foundry.domain.errors import (
     NotYours,
     RunFinished,
 )
-from foundry.domain.run import RUNNING_PER_PROJECT_MAX, LogLine, Run, RunFilter, RunLines, RunResult, RunState
+from foundry.domain.run import RUNNING_PER_PROJECT_MAX, LogLine, Run, RunFilter, RunResult, RunState
 from foundry.ids import new_id
 from foundry.managers.access import authorize, readable
 from foundry.managers.console_digest import ConsoleDigest
@@ -165,7 +165,7 @@ class RunManager:
         for before, line in pairwise(lines):
             if line.number != before.number + 1:
                 raise LineNumberMismatch(run_id, before.number + 1, line.number)
-        chunks = _chunks(project_id, run_id, lines)
+        chunks = _chunks(lines)
         size = sum(len(data) for _, data in chunks)
 
         def decide(unit: UnitOfWork) -> int:
@@ -176,7 +176,7 @@ class RunManager:
                 raise LineNumberMismatch(run_id, run.line_count + 1, lines[0].number)
             self._check_room(run, len(lines), size)
             for piece, data in chunks:
-                unit.add_lines(piece, data)
+                unit.add_lines(run, piece, data)
             count = run.line_count + len(lines)
             unit.put_run(replace(run, line_count=count, log_bytes=run.log_bytes + size))
             return count + 1
@@ -360,22 +360,22 @@ def _may_cancel(unit: UnitOfWork, caller: Caller) -> bool:
     return True
 
 
-def _chunks(project_id: str, run_id: str, lines: Sequence[LogLine]) -> list[tuple[RunLines, bytes]]:
+def _chunks(lines: Sequence[LogLine]) -> list[tuple[tuple[LogLine, ...], bytes]]:
     """Lines in pieces of at most ``_CHUNK_BYTES``, or of one line, with their bytes."""
-    chunks: list[tuple[RunLines, bytes]] = []
+    chunks: list[tuple[tuple[LogLine, ...], bytes]] = []
     piece: list[LogLine] = []
     written: list[bytes] = []
     size = 0
     for line in lines:
         data = dump_line(line)
         if piece and size + len(data) > _CHUNK_BYTES:
-            chunks.append((RunLines(project_id, run_id, tuple(piece)), b"".join(written)))
+            chunks.append((tuple(piece), b"".join(written)))
             piece, written, size = [], [], 0
         piece.append(line)
         written.append(data)
         size += len(data)
     if piece:
-        chunks.append((RunLines(project_id, run_id, tuple(piece)), b"".join(written)))
+        chunks.append((tuple(piece), b"".join(written)))
     return chunks
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import bindparam, exists, insert, select, update
 
@@ -46,9 +46,15 @@ UPDATE_RUN = Statement(
     .values({name: bindparam(name) for name in _CHANGING})
 )
 INSERT_CHUNK = Statement(insert(t.run_log_chunk))
-#: The chunk that holds a line, or the last one when it lies beyond the end: chunks follow each other without gaps.
+#: The chunk that holds a line, or the last one when it lies beyond the end: chunks follow each other without gaps. With
+#: the end of the log at that moment.
 CHUNK = Statement(
-    select(t.run_log_chunk.c.first_line, t.run_log_chunk.c.line_count, t.run_log_chunk.c.data)
+    select(
+        t.run_log_chunk.c.first_line,
+        t.run_log_chunk.c.line_count,
+        t.run_log_chunk.c.data,
+        select(t.head.c.last_sequence).where(t.head.c.log == t.run_log_chunk.c.project_id).scalar_subquery(),
+    )
     .where(
         t.run_log_chunk.c.project_id == bindparam("project_id"),
         t.run_log_chunk.c.run_id == bindparam("run_id"),
@@ -123,6 +129,21 @@ def changing_parameters(run: Run) -> dict[str, object]:
     }
 
 
+class Chunk(NamedTuple):
+    """Lines as they are stored.
+
+    Attributes:
+        first: Number of the first line.
+        data: As they are hashed: JSON, a line each.
+        sequence: Sequence number of the newest entry of the project's log when they were read.
+    """
+
+    first: int
+    line_count: int
+    data: bytes
+    sequence: int
+
+
 class RunRepository:
     """Reads runs and their lines."""
 
@@ -174,15 +195,15 @@ class RunRepository:
         )
         return bool(row and row[0])
 
-    async def chunk(self, project_id: str, run_id: str, line: int) -> tuple[int, int, bytes] | None:
-        """The stored chunk with a line: number of its first line, number of lines, bytes; None beyond the end."""
+    async def chunk(self, project_id: str, run_id: str, line: int) -> Chunk | None:
+        """The stored chunk with a line; None beyond the end."""
         found = await self._reader.row(CHUNK, {"project_id": project_id, "run_id": run_id, "line": line})
-        return (found[0], found[1], found[2]) if found and line < found[0] + found[1] else None
+        return Chunk(*found) if found and line < found[0] + found[1] else None
 
     async def chunks(
         self, project_id: str, run_id: str, line: int = 1, last: int | None = None
     ) -> AsyncGenerator[tuple[int, int, bytes], None]:
-        """The stored chunks from that with a line on, as ``chunk`` returns them.
+        """The stored chunks from that with a line on: number of the first line, number of lines, bytes.
 
         Reads as it goes: what is appended meanwhile comes too.
 
@@ -190,7 +211,7 @@ class RunRepository:
             last: End with the chunk that holds this line.
         """
         first = await self.chunk(project_id, run_id, line)
-        found: Sequence[Row] = [first] if first else []
+        found: Sequence[Row] = [first[:3]] if first else []
         while found:
             for begin, count, data in found:
                 yield begin, count, data

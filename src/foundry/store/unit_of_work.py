@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from foundry.domain.errors import ProjectAccessDenied, RequestIdReused, Unavailable
 from foundry.domain.field import FieldState
 from foundry.domain.project import ProjectState
-from foundry.domain.run import RunState
-from foundry.domain.session import SessionState
+from foundry.domain.run import RunLines, RunState
+from foundry.domain.session import Position, SessionState
 from foundry.store import comments, drafts, entries, fields, projects, releases, requests, runs, sessions
 from foundry.store.codec import dump_answer, load_answer
 from foundry.store.flush import Key, Write, head_parameters
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from foundry.domain.lock import Lock
     from foundry.domain.project import Member, Project
     from foundry.domain.release import Freeze
-    from foundry.domain.run import Run, RunLines
+    from foundry.domain.run import LogLine, Run
     from foundry.domain.session import Session
     from foundry.store.rows import Rows
     from foundry.store.statement import Statement
@@ -342,12 +342,13 @@ class UnitOfWork:
             self._stage(runs.UPDATE_RUN, {**runs.changing_parameters(run), **key}, row)
         self._rows.runs[run.run_id] = run
 
-    def add_lines(self, lines: RunLines, data: bytes) -> None:
+    def add_lines(self, run: Run, lines: tuple[LogLine, ...], data: bytes) -> None:
         """Insert lines of a run's console, as they are hashed. ``put_run`` with their count must follow."""
-        row = {"project_id": lines.project_id, "run_id": lines.run_id, "first_line": lines.first}
-        chunk = {**row, "line_count": len(lines.lines), "data": data}
-        self._stage(runs.INSERT_CHUNK, chunk, ("run", lines.project_id, lines.run_id))
-        self._news.append(lines)
+        stored = RunLines(run.project_id, run.run_id, lines, Position(self.epoch, self.last_sequence()))
+        row = {"project_id": run.project_id, "run_id": run.run_id, "first_line": stored.first}
+        chunk = {**row, "line_count": len(lines), "data": data}
+        self._stage(runs.INSERT_CHUNK, chunk, ("run", run.project_id, run.run_id))
+        self._news.append(stored)
 
     def add_freeze(self, freeze: Freeze) -> None:
         """Insert the freeze of the project and make its state FROZEN."""

@@ -16,6 +16,7 @@ from tests.faults.defects import (
     presence,
     replicas,
     requests,
+    rights,
     runs,
     sessions,
 )
@@ -23,5 +24,20 @@ from tests.faults.defects import (
 if TYPE_CHECKING:
     from tests.faults.defects.defect import Defect
 
-_NOUNS = (locks, sessions, log, batches, requests, runs, guards, mirror, presence, feed, replicas, failover, outages)
+_NOUNS = (
+    locks,
+    sessions,
+    log,
+    batches,
+    requests,
+    runs,
+    rights,
+    guards,
+    mirror,
+    presence,
+    feed,
+    replicas,
+    failover,
+    outages,
+)
 DEFECTS: Final[tuple[Defect, ...]] = tuple(defect for noun in _NOUNS for defect in noun.DEFECTS)

@@ -161,4 +161,22 @@ DEFECTS: Final = (
         ),
         (_GOT_BACK,),
     ),
+    Defect(
+        "lines-of-another-history-at-hand",
+        "After a failover lines are shown that were lost by it.",
+        (Edit("managers/console.py", " or found.position.epoch != self._history.epoch", ""),),
+        ("tests/managers/test_epochs.py::test_lines_of_another_history_are_seen_by_nobody_who_comes_in_this_one",),
+    ),
+    Defect(
+        "places-of-another-history-count",
+        "After a failover nobody is told the lines that came in place of lost ones they had seen.",
+        (Edit("managers/hub.py", "{} if after and after.epoch != session.epoch else seen_lines", "seen_lines"),),
+        ("tests/managers/test_epochs.py::test_lines_of_another_history_are_seen_by_nobody_who_comes_in_this_one",),
+    ),
+    Defect(
+        "sdk-keeps-places-of-another-history",
+        "After a failover the client drops lines that it takes for those it has seen.",
+        (Edit("client/live/link.py", "            self.runs.forget()\n", "            pass\n"),),
+        ("tests/client/test_session_runs.py::test_places_in_another_history_of_the_log_are_forgotten",),
+    ),
 )

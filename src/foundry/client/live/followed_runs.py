@@ -19,6 +19,10 @@ class FollowedRuns:
         """Args: seen is what an earlier session has seen."""
         self._last_line = {run.run_id: run.line for run in seen}
 
+    def forget(self) -> None:
+        """Take every line as new: of another history of the log nothing was seen."""
+        self._last_line.clear()
+
     def started(self, run_id: str) -> None:
         """Remember a run from its start on: its lines may come after a break only."""
         self._last_line.setdefault(run_id, 0)

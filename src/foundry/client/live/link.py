@@ -241,8 +241,7 @@ class Link:
             opening.resume.resume_secret = self.opened.resume_secret
         if self.position is not None:
             opening.resume.after.CopyFrom(self.position)
-        if seen := self.runs.seen():
-            opening.resume.runs.extend(seen)
+            opening.resume.runs.extend(self.runs.seen())  # its epoch is theirs
         return opening
 
     def _next_delay(self) -> float:
@@ -329,6 +328,8 @@ class Link:
 
     def _on_opened(self, stream: _Stream, opened: event_pb2.Opened) -> None:
         is_new = opened.session_id != self.opened.session_id
+        if opened.position.epoch != (self.position or self.opened.position).epoch:
+            self.runs.forget()
         self.opened = opened
         self.error = None
         if opened.attachment == event_pb2.ATTACHMENT_SNAPSHOT:

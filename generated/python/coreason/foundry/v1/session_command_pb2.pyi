@@ -94,7 +94,9 @@ class Resume(_message.Message):
 
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunPosition]:
-        """Console lines already seen, of runs whose end was not; at most 100."""
+        """Console lines already seen, of runs whose end was not; at most 100. When `after` is of another epoch they count for
+        nothing: lines may have been lost and replaced, so consoles come from their first line on.
+        """
 
     def __init__(
         self,

@@ -73,7 +73,9 @@ async def running_server(
     """
     backend = backends.current
     shared = {} if "database_url" in settings and settings["database_url"] is None else backend.settings(data_dir)
-    chosen = {"listen": "127.0.0.1:0", "dev": True, **shared, **settings}
+    # Bare streams of tests send no heartbeats by themselves: what is tested of silence sets its own limit.
+    patient = {"silence_limit_s": 120.0, **settings.pop("liveness", {})}
+    chosen = {"listen": "127.0.0.1:0", "dev": True, **shared, **settings, "liveness": patient}
     async with contextlib.AsyncExitStack() as stack:
         addresses = [
             await stack.enter_async_context(serve(ServerSettings(data_dir=data_dir, **chosen), clock))

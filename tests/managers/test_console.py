@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from coreason.foundry.v1.session_pb2 import ProjectSessionResponse
 from foundry.coordination.memory import MemoryEventBus
-from foundry.domain.events import News, RunGrew, RunLogEvent, SessionEvent
+from foundry.domain.events import News, RunGrew, RunLogEvent, SessionEvent, SnapshotPage
 from foundry.domain.run import LogLine, Run, RunState
-from foundry.domain.session import CloseReason
+from foundry.domain.session import CloseReason, Position
 from foundry.managers.console import Console, Follower
 from foundry.managers.feed import Feed
 from foundry.managers.runs import WantedRun
 from foundry.managers.sessions import OpenSession
+from foundry.managers.state import Missed
 from foundry.store.runs import Chunk
 from tests.managers.conftest import OwnedTimeLoop
 from tests.managers.workspace import ALICE, Workspace, opened
@@ -366,6 +368,42 @@ async def test_a_session_that_ends_while_it_begins_to_follow_is_not_kept(
     live = await workspace.hub.open(ALICE, OpenSession(lane.project_id), None, {})
     assert live.ended.is_set()
     assert console._followers == {}
+
+
+@pytest.mark.parametrize("when", ["before it follows", "before the state is read", "after it was read"])
+async def test_a_run_that_ends_while_a_stream_begins_is_told_to_its_end(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Whoever was shown it as running is told its lines and its end."""
+    workspace, run = lane.workspace, await lane.run()
+    await lane.append(run, 1, 3)
+    hub = workspace.hub
+    attach, since = hub._console.attach, hub._state.since
+    news: list[Missed] = []
+
+    async def attached(project_id: str, seen: Mapping[str, int], wake: Callable[[], None]) -> Follower:
+        if when == "before it follows":
+            await lane.finish(run)
+        return await attach(project_id, seen, wake)
+
+    async def read(project_id: str, subject: str, after: Position | None) -> Missed:
+        if when == "before the state is read":
+            await lane.finish(run)
+        news.append(await since(project_id, subject, after))
+        if when == "after it was read":
+            await lane.finish(run)
+        return news[0]
+
+    monkeypatch.setattr(hub._console, "attach", attached)
+    monkeypatch.setattr(hub._state, "since", read)
+    live = await hub.open(ALICE, OpenSession(lane.project_id), None, {})
+    await _now().advance(1)
+    shown = any(isinstance(page, SnapshotPage) and page.runs for page in news[0].events)
+    assert shown is (when == "after it was read")
+    assert live.console
+    logs = [event.run_log for event in ProjectSessionResponse.FromString(await live.console.take(ALL)).events]
+    told = [line.number for log in logs for line in log.lines], [log.HasField("finished_run") for log in logs]
+    assert told == (([], []) if when == "before it follows" else ([1, 2, 3], [False, True]))
 
 
 async def test_the_last_to_go_may_go_while_lines_linger(lane: Lane) -> None:

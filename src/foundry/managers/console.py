@@ -68,6 +68,19 @@ class Follower:
         self.ready: dict[str, None] = {}
         self._console = console
 
+    def begin(self, run_id: str) -> None:
+        """Follow a run from its first line on, unless it is followed already or its end was told."""
+        if run_id not in self.over:
+            self.next_lines.setdefault(run_id, 1)
+
+    def catch_up(self, run_ids: Iterable[str]) -> None:
+        """Follow runs that were started before, and look what there is of them."""
+        for run_id in run_ids:
+            self.begin(run_id)
+            if run_id in self.next_lines:
+                self.ready[run_id] = None
+        self.wake()
+
     async def take(self, bytes_max: int) -> bytes:
         """Encoded events, about ``bytes_max`` bytes of them; empty when nothing is new."""
         taken: list[bytes] = []
@@ -188,8 +201,7 @@ class Console:
     @staticmethod
     def _begins(followers: Iterable[Follower], run_id: str) -> None:
         for follower in followers:
-            if run_id not in follower.over:
-                follower.next_lines.setdefault(run_id, 1)
+            follower.begin(run_id)
 
     def _soon(self, project_id: str, run_id: str) -> None:
         """Wake the followers of a project: at once when it was quiet, else when the linger is over."""

@@ -144,14 +144,16 @@ class SessionHub:
         SESSIONS.inc()
         channel.subscribers[session.session_id] = live.wake
         try:
-            missed_runs = await self._begin(live, attached, after)
-            if seen_lines is not None and not live.ended.is_set():
+            if seen_lines is not None:
                 # What was seen of another history of the log may be lost: consoles are told from their beginning.
                 known = {} if after and after.epoch != session.epoch else seen_lines
-                seen = dict.fromkeys(missed_runs, 0) | dict(known)
-                live.console = await self._console.attach(session.project_id, seen, live.wake)
+                # Before the state is read: a run that it says is running may have ended right behind.
+                live.console = await self._console.attach(session.project_id, known, live.wake)
                 if self._live.get(session.session_id) is not live:  # it ended meanwhile
                     self._console.detach(live.console)
+            missed_runs = await self._begin(live, attached, after)
+            if live.console:
+                live.console.catch_up(missed_runs)
         except BaseException:
             # The session is open and nobody else knows of it: whoever opened it closes it.
             self._spawn(self.finished(live, CloseReason.STREAM_GONE))

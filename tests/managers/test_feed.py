@@ -178,9 +178,13 @@ async def test_entries_committed_while_a_watch_begins_leave_no_gap(deaf: list[Wo
     one, two = deaf
     project_id = await one.project(ALICE)
     for _ in range(10):
-        heard = Heard(two)
         since = await newest(one, project_id)
-        await asyncio.gather(two.feed.watch(project_id), say(one, project_id), say(two, project_id))
+
+        async def watched() -> Heard:
+            await two.feed.watch(project_id)
+            return Heard(two)
+
+        heard, *_ = await asyncio.gather(watched(), say(one, project_id), say(two, project_id))
         await say(one, project_id)
         last = await newest(one, project_id)
         await two.feed.reconcile()

@@ -57,4 +57,22 @@ DEFECTS: Final = (
         (Edit("store/runs.py", "            await asyncio.sleep(0)\n", ""),),
         (f"{_FILE}::test_others_get_their_turn_while_a_long_console_is_sealed",),
     ),
+    Defect(
+        "end-of-a-run-between-two-looks",
+        "Whoever opens a stream as a run ends sees it running for ever.",
+        (
+            Edit(
+                "managers/hub.py",
+                "            if seen_lines is not None:\n",
+                "            missed_runs = await self._begin(live, attached, after)\n"
+                "            if seen_lines is not None:\n",
+            ),
+            Edit(
+                "managers/hub.py",
+                "            missed_runs = await self._begin(live, attached, after)\n            if live.console:\n",
+                "            if live.console:\n",
+            ),
+        ),
+        ("tests/managers/test_console.py::test_a_run_that_ends_while_a_stream_begins_is_told_to_its_end",),
+    ),
 )

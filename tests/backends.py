@@ -1,7 +1,6 @@
 """What a server under test stands on: the suites run unchanged over each of these.
 
-A backend names what it cannot do, with the reason, in ``CANNOT``. What a test does behind the servers' back it does
-through the backend too.
+What a test does behind the servers' back it does through the backend too.
 """
 
 from __future__ import annotations
@@ -30,15 +29,6 @@ if TYPE_CHECKING:
 SQLITE: Final = "sqlite+memory"
 #: Name of each backend, and how many server processes it has.
 REPLICAS: Final = {SQLITE: 1, "postgres+memory": 1, "postgres+redis": 1, "postgres+redis*2": 2}
-
-#: What a backend cannot promise, by the name of the test, and why. Everything else holds for each of them.
-CANNOT: Final[dict[str, dict[str, str]]] = {name: {} for name in REPLICAS}
-for _name in REPLICAS.keys() - {SQLITE}:
-    CANNOT[_name] = {
-        "test_a_stream_that_cannot_be_written_ends_as_a_failure": (
-            "on a shared store the feed reads on from what it was not told, so no stream comes to need a snapshot"
-        )
-    }
 
 #: How long what is done behind the servers' back may wait for them, seconds.
 _PATIENCE_S: Final = 20.0

@@ -31,6 +31,19 @@ _T = TypeVar("_T")
 PATIENCE_S = 20.0
 
 
+#: Of servers that share a slow machine, and one loop: what is tested of a limit sets its own.
+_PATIENT: dict[str, dict[str, float]] = {
+    "liveness": {"silence_limit_s": 120.0},  # bare streams of tests send no heartbeats by themselves
+    "postgres": {
+        "lock_limit_s": 20.0,
+        "statement_limit_s": 30.0,
+        "idle_in_transaction_limit_s": 30.0,
+        "transaction_limit_s": 60.0,
+        "connect_limit_s": 30.0,
+    },
+}
+
+
 async def soon(awaitable: Awaitable[_T]) -> _T:
     """What it gives, or ``TimeoutError``."""
     async with asyncio.timeout(PATIENCE_S):
@@ -73,9 +86,8 @@ async def running_server(
     """
     backend = backends.current
     shared = {} if "database_url" in settings and settings["database_url"] is None else backend.settings(data_dir)
-    # Bare streams of tests send no heartbeats by themselves: what is tested of silence sets its own limit.
-    patient = {"silence_limit_s": 120.0, **settings.pop("liveness", {})}
-    chosen = {"listen": "127.0.0.1:0", "dev": True, **shared, **settings, "liveness": patient}
+    patient = {name: {**limits, **settings.pop(name, {})} for name, limits in _PATIENT.items()}
+    chosen = {"listen": "127.0.0.1:0", "dev": True, **shared, **settings, **patient}
     async with contextlib.AsyncExitStack() as stack:
         addresses = [
             await stack.enter_async_context(serve(ServerSettings(data_dir=data_dir, **chosen), clock))

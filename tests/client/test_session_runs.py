@@ -88,7 +88,7 @@ async def test_places_are_kept_for_another_process(scripted: ScriptedServer, new
     session = new_session(resume=ResumeState("s1", "secret", 1, 8, {"r1": 41}))
     opening = asyncio.create_task(session.__aenter__())
     peer, request = await scripted.accept_open()
-    assert list(request.open.resume.runs) == [session_command_pb2.RunPosition(run_id="r1", line=41)]
+    assert list(request.open.resume.runs) == [session_command_pb2.RunPosition(run_id="r1", line=41, epoch=1)]
     events = session.events()
     await peer.welcome_back("s1", 8, run_log("r1", 41, 42))
     await soon(opening)
@@ -111,6 +111,25 @@ async def test_places_in_another_history_of_the_log_are_forgotten(
     await back.send(opened("s2", whole, 7, epoch=2), snapshot(), caught_up(7, epoch=2), run_log("r1", 1))
     assert await _next_lines(events) == [1]
     assert session.resume_state.runs == {"r1": 1}
+    back.break_off()
+    _again, request = await scripted.accept_open()
+    assert [(run.run_id, run.line, run.epoch) for run in request.open.resume.runs] == [("r1", 1, 2)]
+    await session._link.stop()
+
+
+async def test_a_run_stays_known_when_a_snapshot_breaks_off(scripted: ScriptedServer, new_session: NewSession) -> None:
+    """Also in another history of the log, of which no line came yet: its end may come while the session is away."""
+    session = new_session()
+    peer = await open_session(scripted, session)
+    events = session.events()
+    await peer.send(run_log("r1", 1, 2))
+    assert await _next_lines(events) == [1, 2]
+    peer.break_off()
+    for epoch, named in ((1, ("r1", 2, 1)), (2, ("r1", 2, 1)), (2, ("r1", 0, 2))):
+        back, request = await scripted.accept_open()
+        assert [(run.run_id, run.line, run.epoch) for run in request.open.resume.runs] == [named]
+        await back.send(opened("s2", session_event_pb2.ATTACHMENT_SNAPSHOT, 7, epoch=epoch))
+        back.break_off()
     await session._link.stop()
 
 

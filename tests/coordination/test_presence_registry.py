@@ -20,6 +20,15 @@ async def test_latest_wins(presence: PresenceRegistry) -> None:
     assert await presence.present("p") == [moved]
 
 
+async def test_what_a_former_stream_shows_late_changes_nothing(presence: PresenceRegistry) -> None:
+    """The session goes on with another stream: that one is shown."""
+    former = replace(ALICE, stream_epoch=1)
+    now = replace(ALICE, stream_epoch=2, shown=Activity("system_prompt"))
+    for one in (former, now, replace(former, reconnecting=True)):
+        await presence.put("p", one)
+    assert await presence.present("p") == [now]
+
+
 async def test_sessions_are_listed_by_age(presence: PresenceRegistry) -> None:
     """In the order in which the sessions began, however they were put and put again."""
     sessions = [replace(ALICE, session_id=new_id()) for _ in range(5)]

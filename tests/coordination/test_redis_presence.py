@@ -58,6 +58,27 @@ async def test_replicas_see_each_other(here: Registry, there: Registry) -> None:
     assert await here.present("p") == [ALICE]
 
 
+async def test_where_a_session_was_before_shows_it_too_late(here: Registry, there: Registry) -> None:
+    """It moved, and is shown where it is; also to those it left, and after the next renewal of both."""
+    former, now = replace(ALICE, stream_epoch=1), replace(ALICE, stream_epoch=2)
+    await here.put("p", former)
+    await there.put("p", now)
+    await here.put("p", replace(former, reconnecting=True))
+    here.let_go("p", "s1")
+    for _ in range(2):
+        assert await here.present("p") == await there.present("p") == [now]
+        await here.renew()
+        await there.renew()
+
+
+async def test_who_took_a_session_away_does_not_believe_who_shows_it_late(here: Registry, there: Registry) -> None:
+    """Its end was told here, and comes to the other one a moment later."""
+    await here.put("p", ALICE)
+    await here.remove("p", "s1")
+    await there.put("p", ALICE)
+    assert await here.present("p") == []
+
+
 async def test_the_sessions_of_a_dead_replica_go_when_their_lease_is_over(
     here: Registry, there: Registry, hand: Redis
 ) -> None:

@@ -70,7 +70,7 @@ class Lane:
         def wake() -> None:
             self.woken[at] += 1
 
-        follower = await self.console.attach(self.project_id, seen, wake)
+        follower = await self.console.attach(self.project_id, 1, seen, wake)
         self.woken[at] = 0
         return follower
 
@@ -227,9 +227,9 @@ async def test_a_run_is_followed_from_the_moment_it_is_started(lane: Lane) -> No
 
 @pytest.mark.parametrize("lost", range(6))
 async def test_what_the_bus_loses_is_found_with_what_comes_next(lane: Lane, lost: int) -> None:
-    """A start, lines, or several: the store has them, and the next thing that is told leads there."""
+    """Lines, or several: the store has them, and the next thing that is told leads there. Entries are never lost."""
     follower = await lane.follower()
-    lane.losing = {lane.came + lost, lane.came + lost + 1}
+    lane.losing = {lane.came + 1 + lost, lane.came + 2 + lost}
     run = await lane.run()
     told = ""
     for number in range(1, 9):
@@ -284,6 +284,18 @@ async def test_a_ring_behind_an_end_that_nobody_followed_keeps_it_from_nobody(la
     follower = await lane.follower(**{run.run_id: 1})
     await lane.rung(run, 1)
     assert await _seen(follower, run) == "[end]"
+
+
+async def test_a_ring_behind_an_end_that_was_never_told_here_begins_nothing(lane: Lane) -> None:
+    """The run was over before anybody came; who says that they had seen it is told of its end, and nobody else."""
+    lane.losing = set(range(lane.came, lane.came + 3))
+    run = await lane.run()
+    await lane.append(run, 1)
+    await lane.finish(run)
+    new, back = await lane.follower(), await lane.follower(**{run.run_id: 1})
+    await lane.rung(run, 1)
+    assert [await _seen(new, run), await _seen(back, run)] == ["", "[end]"]
+    assert (new.next_lines, back.next_lines) == ({}, {})
 
 
 async def test_who_had_the_end_before_it_was_told_is_not_begun_again(lane: Lane) -> None:
@@ -358,8 +370,10 @@ async def test_a_session_that_ends_while_it_begins_to_follow_is_not_kept(
     workspace, console = lane.workspace, lane.workspace.hub._console
     attach = console.attach
 
-    async def ends_meanwhile(project_id: str, seen: Mapping[str, int], wake: Callable[[], None]) -> Follower:
-        follower = await attach(project_id, seen, wake)
+    async def ends_meanwhile(
+        project_id: str, epoch: int, seen: Mapping[str, int], wake: Callable[[], None]
+    ) -> Follower:
+        follower = await attach(project_id, epoch, seen, wake)
         [session_id] = workspace.hub._live
         await workspace.sessions.end(ALICE, project_id, session_id)
         return follower
@@ -381,10 +395,10 @@ async def test_a_run_that_ends_while_a_stream_begins_is_told_to_its_end(
     attach, since = hub._console.attach, hub._state.since
     news: list[Missed] = []
 
-    async def attached(project_id: str, seen: Mapping[str, int], wake: Callable[[], None]) -> Follower:
+    async def attached(project_id: str, epoch: int, seen: Mapping[str, int], wake: Callable[[], None]) -> Follower:
         if when == "before it follows":
             await lane.finish(run)
-        return await attach(project_id, seen, wake)
+        return await attach(project_id, epoch, seen, wake)
 
     async def read(project_id: str, subject: str, after: Position | None) -> Missed:
         if when == "before the state is read":

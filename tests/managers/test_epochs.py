@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from coreason.foundry.v1.session_pb2 import ProjectSessionResponse
 from foundry.domain.entry import Event
 from foundry.domain.errors import GoingAway, SessionClosed
-from foundry.domain.run import LogLine
-from foundry.domain.session import Position, SessionState
+from foundry.domain.run import LogLine, RunState, SeenLine
+from foundry.domain.session import SessionState
 from foundry.managers.live import LiveSession
 from foundry.managers.runs import WantedRun
 from foundry.managers.sessions import OpenSession
@@ -132,32 +133,81 @@ async def test_streams_of_another_history_end_with_the_next_renewal(
     assert not after.ended.is_set()
 
 
-async def test_lines_of_another_history_are_seen_by_nobody_who_comes_in_this_one(
-    pair: list[Workspace], postgres: PostgresServer, url: str
-) -> None:
-    """Neither those a server has at hand, nor by those who say how far they had seen."""
-    one, two = pair
-    project_id = await one.project()
-    await one.save_unary(project_id, 0, {"notes": "1"})
-    run_id = (await one.runs.start(ALICE, project_id, WantedRun())).run.run_id
+@dataclass
+class Replaced:
+    """A run whose lines are lost and replaced by a failover, on the second of two servers.
 
-    async def append(numbers: range, text: str) -> None:
+    Attributes:
+        before: A stream that has seen all of the lost lines.
+    """
+
+    two: Workspace
+    project_id: str
+    run_id: str
+    before: LiveSession
+
+    async def append(self, numbers: range, text: str) -> None:
         for number in numbers:
-            await two.runs.append(ALICE, project_id, run_id, [LogLine(number, text)])
+            await self.two.runs.append(ALICE, self.project_id, self.run_id, [LogLine(number, text)])
 
-    async def told(live: LiveSession, last: int) -> list[tuple[int, str]]:
-        lines: list[tuple[int, str]] = []
-        while not lines or lines[-1][0] < last:
-            for event in ProjectSessionResponse.FromString(await soon(live.take())).events:
-                lines += [(line.number, line.text) for line in event.run_log.lines]
-        return lines
+    @property
+    def seen(self) -> dict[str, SeenLine]:
+        """What a client of before says of itself."""
+        return {self.run_id: SeenLine(5, self.before.session.epoch)}
 
-    await append(range(1, 6), "lost")
+
+async def told(live: LiveSession, last: int = 0) -> list[tuple[int, str]]:
+    """Lines that a stream is told, up to one, or up to the end of their run; number 0 stands for that."""
+    lines: list[tuple[int, str]] = []
+    while not lines or lines[-1][0] != last:
+        for event in ProjectSessionResponse.FromString(await soon(live.take())).events:
+            lines += [(line.number, line.text) for line in event.run_log.lines]
+            lines += [(0, "")] if event.run_log.HasField("finished_run") else []
+    return lines
+
+
+@pytest.fixture
+async def replaced(pair: list[Workspace]) -> Replaced:
+    _, two = pair
+    project_id = await two.project()
+    await two.save_unary(project_id, 0, {"notes": "1"})
+    run_id = (await two.runs.start(ALICE, project_id, WantedRun())).run.run_id
     before = await two.hub.open(ALICE, OpenSession(project_id), None, {})
+    made = Replaced(two, project_id, run_id, before)
+    await made.append(range(1, 6), "lost")
     assert await told(before, 5) == [(number, "lost") for number in range(1, 6)]
-    seen = Position(two.database.epoch, before.seen_sequence)
+    return made
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_lines_of_another_history_are_seen_by_nobody_who_comes_in_this_one(
+    replaced: Replaced, postgres: PostgresServer, url: str, *, ends: bool
+) -> None:
+    """Neither those a server has at hand, nor by those who say how far they had seen; whether the run ended or not."""
+    await execute(postgres.owner_url(url.rpartition("/")[2]), *LINES_LOST)
+    await replaced.two.database.look()  # type: ignore[attr-defined]  # it is a shared one here
+    await replaced.append(range(3, 6), "instead")
+    if ends:
+        await replaced.two.runs.finish(ALICE, replaced.project_id, replaced.run_id, RunState.PASSED)
+    after = await replaced.two.hub.open(ALICE, OpenSession(replaced.project_id), None, replaced.seen)
+    lines = [(1, "lost"), (2, "lost"), (3, "instead"), (4, "instead"), (5, "instead")]
+    assert await told(after, 0 if ends else 5) == ([*lines, (0, "")] if ends else lines)
+
+
+async def test_a_stream_of_another_history_is_told_nothing_of_this_one(
+    replaced: Replaced, postgres: PostgresServer, url: str
+) -> None:
+    """Neither lines nor what it reads on from the log, before anybody has ended it."""
+    before, two = replaced.before, replaced.two
     await execute(postgres.owner_url(url.rpartition("/")[2]), *LINES_LOST)
     await two.database.look()  # type: ignore[attr-defined]  # it is a shared one here
-    await append(range(3, 6), "instead")
-    after = await two.hub.open(ALICE, OpenSession(project_id), seen, {run_id: 5})
-    assert await told(after, 5) == [(1, "lost"), (2, "lost"), (3, "instead"), (4, "instead"), (5, "instead")]
+    await replaced.append(range(3, 9), "instead")
+    assert before.console
+    before.console.ready[replaced.run_id] = None
+    assert await before.console.take(1_000_000) == b""
+    assert not before.ended.is_set()
+    before.cursor = -1  # the ring has passed it
+    while frame := await soon(before.take()):
+        events = ProjectSessionResponse.FromString(frame).events
+        assert not any(event.HasField("entry") or event.HasField("run_log") for event in events)
+    assert isinstance(before.ending, GoingAway)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from coreason.foundry.v1.session_event_pb2 import Reply
 from coreason.foundry.v1.session_pb2 import ProjectSessionResponse, ServerEvent
-from foundry.domain.errors import SessionEnded
+from foundry.domain.entry import Entry
+from foundry.domain.errors import ProjectAccessDenied, SessionEnded
 from foundry.domain.events import RunGrew
+from foundry.domain.field import FieldState
 from foundry.domain.run import LogLine, Run, RunState
 from foundry.domain.session import Position
+from foundry.managers.channel import Channel
 from foundry.managers.live import LiveSession
 from foundry.managers.run_log import RunLogReader
 from foundry.managers.runs import WantedRun
 from foundry.managers.sessions import OpenSession
 from foundry.managers.state import Missed
+from tests.backends import commits_in_a_thread
 from tests.managers.servers import servers
-from tests.managers.workspace import ALICE, BOB, Workspace
+from tests.managers.workspace import ALICE, BOB, Workspace, opened
 from tests.support import soon
 
 SECRET = "secret"
@@ -123,10 +129,111 @@ async def test_what_a_slow_reader_reads_on_from_the_log(house: House) -> None:
     await until_told(bob, "caught_up")
     await house.bob_goes()
     await house.save()
-    bob.channel.skip()
+    bob.cursor = -1  # the ring has passed it
     events = await rest(bob)
     assert not any(event.entry.HasField("draft_created") for event in events)
     assert reason(bob) == "ACCESS_LOST"
+
+
+async def test_who_is_here_when_a_slow_reader_catches_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He was removed while it was looked up."""
+    bob = await house.bob()
+    await until_told(bob, "caught_up")
+    lane = house.two.hub._presence
+    snapshot = lane.snapshot
+
+    async def goes_first(channel: Channel) -> bytes:
+        await house.two.projects.remove_member(ALICE, house.project_id, "bob")
+        return await snapshot(channel)
+
+    monkeypatch.setattr(lane, "snapshot", goes_first)
+    bob.cursor = -1  # the ring has passed it
+    assert not any(event.HasField("presence") or event.HasField("caught_up") for event in await rest(bob))
+    assert reason(bob) == "ACCESS_LOST"
+
+
+async def test_replies_do_not_wait_for_what_others_committed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines do, until the entries before them are told; and nobody asks the store for these again and again."""
+    bob = await house.bob()
+    await until_told(bob, "caught_up")
+    entries = house.two.store.entries
+    after, asked, answer = entries.after, 0, asyncio.Event()
+
+    async def late(name: str, sequence: int, limit: int) -> list[Entry]:
+        nonlocal asked
+        asked += 1
+        await answer.wait()
+        return await after(name, sequence, limit)
+
+    monkeypatch.setattr(entries, "after", late)
+    await house.save()
+    await house.line(house.two, 1, "one")
+    reply = ServerEvent(reply=Reply(command_id=7))
+    bob.send(ProjectSessionResponse(events=[reply]).SerializeToString())
+    assert ProjectSessionResponse.FromString(await soon(bob.take())).events == [reply]
+    taking = asyncio.create_task(bob.take())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not taking.done()
+    assert asked == 1
+    answer.set()
+    events = [*ProjectSessionResponse.FromString(await soon(taking)).events]
+    if not any(event.HasField("run_log") for event in events):
+        events += await until_told(bob, "run_log")
+    kinds = [event.WhichOneof("event") for event in events]
+    assert kinds.index("entry") < kinds.index("run_log")
+
+
+async def test_who_holds_a_field(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry says no at once, but whose lock it is that says a row that was read while he could."""
+    two, bob = house.two, await house.bob()
+    carol = await two.session(house.project_id)
+    await two.locks._registry.acquire(house.project_id, "notes", "alice", carol.session_id, 30.0)
+    fields = two.locks._fields
+    get = fields.get
+
+    async def goes_first(project_id: str, name: str) -> FieldState | None:
+        await house.bob_goes()
+        await two.lock(carol, "notes")
+        return await get(project_id, name)
+
+    monkeypatch.setattr(fields, "get", goes_first)
+    with pytest.raises(ProjectAccessDenied):
+        await two.locks.acquire(BOB, house.project_id, bob.session_id, "notes")
+
+
+async def test_what_one_server_committed_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow disk others run between a commit and its news: a stream, or whoever follows a run, may read first."""
+    async with opened(tmp_path) as only:
+        project_id = await only.project(ALICE, BOB)
+        await only.save_unary(project_id, 0, {"notes": "1"})
+        run = (await only.runs.start(ALICE, project_id, WantedRun())).run
+        house = House(only, only, project_id, run)
+        bob = await house.bob()
+        await until_told(bob, "caught_up")
+        in_thread, committed = asyncio.to_thread, asyncio.Event()
+
+        async def late(work: Callable[[], object]) -> object:
+            result = await in_thread(work)
+            committed.set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            return result
+
+        async def reads() -> list[ServerEvent]:
+            await committed.wait()
+            bob.cursor = -1  # the ring has passed it
+            assert bob.console
+            bob.console.ready[run.run_id] = None
+            return await rest(bob)
+
+        monkeypatch.setattr(asyncio, "to_thread", late)
+        with commits_in_a_thread():
+            reading = asyncio.create_task(reads())
+            await asyncio.gather(house.bob_goes(), house.save(), house.line(only, 1, SECRET))
+            events = await soon(reading)
+        assert not any(event.entry.HasField("draft_created") or event.HasField("run_log") for event in events)
+        assert reason(bob) == "ACCESS_LOST"
 
 
 @pytest.mark.parametrize("knows", [True, False])

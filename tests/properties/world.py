@@ -10,7 +10,6 @@ import uvloop
 from redis import Redis
 
 from coreason.foundry.v1 import run_pb2_grpc
-from foundry.settings import Liveness
 from tests import backends
 from tests.servers.redis import private_redis
 from tests.stories.raw import RawStream
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OWNER, EDITORS = "alice", ("bob", "carol")
 PEOPLE = (OWNER, *EDITORS)
-#: The loop stands still between two questions, so nobody is silent for long enough to be missed.
-_PATIENT = Liveness(silence_limit_s=120.0)
 
 
 class World:
@@ -51,7 +48,7 @@ class World:
     async def start(self) -> None:
         """Serve, and connect everybody."""
         enter = self._stack.enter_async_context
-        settings: dict[str, Any] = {"liveness": _PATIENT}
+        settings: dict[str, Any] = {}
         if backends.current.redis_url:  # one of its own, to be emptied
             self._redis_url = settings["redis_url"] = self._stack.enter_context(private_redis()).url
         server = await enter(running_server(self._data_dir, **settings))

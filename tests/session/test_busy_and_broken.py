@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from functools import partial
 from subprocess import DEVNULL, PIPE, Popen
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import grpc
 import psutil
@@ -21,6 +21,7 @@ from foundry.client import Foundry
 from foundry.domain.entry import Entry, Event
 from foundry.domain.events import Committed
 from foundry.managers import hub
+from foundry.managers.channel import Channel
 from foundry.managers.feed import Feed
 from tests import backends
 from tests.session.conftest import with_settings
@@ -129,13 +130,26 @@ async def test_a_stream_that_cannot_be_written_ends_as_a_failure(
     tabs: Tabs, alice: Foundry, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It needs a snapshot and there is none: INTERNAL, not a good end; and its lock is free."""
+    await alice.drafts.save(project, {"notes/a": "1"}, base_version=0)
     tab = await tabs.open("bob", project)
     await tab.acquire("topology")
-    with monkeypatch.context() as patched:
-        patched.setattr(LossyFeed, "losing", frozenset(Event))
-        await alice.drafts.save(project, {"notes/a": "1"}, base_version=0)
+    publish = Channel.publish
+    entries: list[int] = []
+
+    def passes(channel: Channel, event: bytes, *, sequence: int = 0, **about: Any) -> None:
+        """The ring has passed everybody, by two entries."""
+        if sequence:
+            entries.append(sequence)
+        if len(entries) == 1:
+            return
+        publish(channel, event, sequence=sequence, **about)
+        channel.base = channel.head + 1
+        channel._frames.clear()
+
     with _unreadable_fields(tabs.server):
-        await alice.projects.update(project, description="What shows that something was lost.")
+        monkeypatch.setattr(Channel, "publish", passes)
+        await alice.projects.update(project, description="one")
+        await alice.projects.update(project, description="two")
         ending = await tab.ended()
     assert (ending.code, ending.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
     await until_here(alice, project)

@@ -72,7 +72,9 @@ class MemoryPresenceRegistry:
 
     async def put(self, project_id: str, presence: Presence) -> None:
         """See ``PresenceRegistry.put``."""
-        self._projects[project_id][presence.session_id] = presence
+        shown = self._projects[project_id]
+        if presence.stream_epoch >= shown.get(presence.session_id, presence).stream_epoch:
+            shown[presence.session_id] = presence
 
     async def remove(self, project_id: str, session_id: str) -> None:
         """See ``PresenceRegistry.remove``."""

@@ -53,7 +53,7 @@ class PresenceRegistry(Protocol):
     """Who is here, by session. Counted by user only for display."""
 
     async def put(self, project_id: str, presence: Presence) -> None:
-        """Show a session, or what changed of it; latest wins."""
+        """Show a session, or what changed of it; latest wins, but for what a former stream of it shows late."""
         ...
 
     async def remove(self, project_id: str, session_id: str) -> None:

@@ -104,6 +104,22 @@ class RunLines:
         return self.lines[0].number
 
 
+class SeenLine(NamedTuple):
+    """How far somebody has seen the console of a run.
+
+    Attributes:
+        number: The last line they saw, 0 before the first.
+        epoch: The history of the log in which they saw it, 0 when they do not say.
+    """
+
+    number: int
+    epoch: int = 0
+
+    def number_in(self, epoch: int) -> int:
+        """The last line they saw in this history."""
+        return self.number if self.epoch in {0, epoch} else 0
+
+
 @dataclass(frozen=True, slots=True)
 class RunFilter:
     """Which runs to list; empty members do not restrict."""

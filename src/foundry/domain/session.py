@@ -116,6 +116,7 @@ class Presence:
 
     Attributes:
         reconnecting: True while its stream is lost but its grace is not over.
+        stream_epoch: That of the session as whoever shows it knows it; what an older one shows is out of date.
     """
 
     session_id: str
@@ -124,3 +125,4 @@ class Presence:
     shown: Activity = Activity()
     client_name: str = ""
     reconnecting: bool = False
+    stream_epoch: int = 0

@@ -143,13 +143,6 @@ class Channel:
         for wake in list(self.subscribers.values()):
             wake()
 
-    def skip(self) -> None:
-        """Let every cursor fall behind: what the ring holds does not continue what was read."""
-        self.flush()
-        self.base = self.head + 1
-        self._frames.clear()
-        self._bytes = 0
-
     def frames(self, cursor: int, bytes_max: int) -> list[Frame]:
         """Frames from ``cursor`` on: at least one, more while they fit into ``bytes_max``."""
         taken: list[Frame] = []

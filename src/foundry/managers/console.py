@@ -54,11 +54,13 @@ class Follower:
     """What one session has seen of the runs it follows.
 
     Args:
+        epoch: The history of the log that the session belongs to; of another one it is told nothing.
         wake: Called when there is something to take.
     """
 
-    def __init__(self, console: Console, project_id: str, wake: Callable[[], None]) -> None:
+    def __init__(self, console: Console, project_id: str, epoch: int, wake: Callable[[], None]) -> None:
         self.project_id = project_id
+        self.epoch = epoch
         self.wake = wake
         #: Number of the next line, by run.
         self.next_lines: dict[str, int] = {}
@@ -66,6 +68,8 @@ class Follower:
         self.over: LRUCache[str, None] = LRUCache(_OVER_MAX)
         #: Runs that may have something new, in the order they are served.
         self.ready: dict[str, None] = {}
+        #: Runs whose next piece waits until the entries before it are told.
+        self.held: dict[str, None] = {}
         self._console = console
 
     def begin(self, run_id: str) -> None:
@@ -81,6 +85,13 @@ class Follower:
                 self.ready[run_id] = None
         self.wake()
 
+    def told(self) -> None:
+        """Look again at what was held: an entry was told."""
+        if self.held:
+            self.ready.update(self.held)
+            self.held.clear()
+            self.wake()
+
     async def take(self, bytes_max: int) -> bytes:
         """Encoded events, about ``bytes_max`` bytes of them; empty when nothing is new."""
         taken: list[bytes] = []
@@ -89,7 +100,10 @@ class Follower:
             run_id = next(iter(self.ready))
             del self.ready[run_id]
             piece = await self._console.piece(self.project_id, run_id, self.next_lines[run_id])
-            if piece is None:
+            if piece is None or piece.position.epoch != self.epoch:
+                continue
+            if not self._console.told(self.project_id, piece.position):
+                self.held[run_id] = None
                 continue
             if piece.next_line:
                 self.next_lines[run_id] = piece.next_line
@@ -97,6 +111,7 @@ class Follower:
             else:  # over, though more may have been heard of it while it was looked at
                 del self.next_lines[run_id]
                 self.ready.pop(run_id, None)
+                self.held.pop(run_id, None)
                 self.over[run_id] = None
             taken.append(piece.event)
             size += len(piece.event)
@@ -126,27 +141,32 @@ class Console:
         self._encode = encode
         self._followers: dict[str, list[Follower]] = {}
         self._pieces: LRUCache[tuple[str, int], Piece] = LRUCache(_PIECES_BYTES_MAX, getsizeof=_size)
-        #: Number of the line behind the newest that followers were told of, by project and running run.
+        #: Number of the line behind the newest that was heard of, by project and running run; 0 when it is not known.
         self._heads: dict[str, dict[str, int]] = {}
-        #: Runs whose end was heard of: what is heard of them later begins nothing.
+        #: The same of runs whose start was not told: it will be, or they are over. Lines come beside the log.
+        self._early: LRUCache[str, int] = LRUCache(_OVER_MAX)
+        #: Runs whose end was told.
         self._over: LRUCache[str, None] = LRUCache(_OVER_MAX)
         self._dirty: dict[str, set[str]] = {}
         self._flushed_s: dict[str, float] = {}
 
     # --- followers ---
 
-    async def attach(self, project_id: str, seen: Mapping[str, int], wake: Callable[[], None]) -> Follower:
+    async def attach(self, project_id: str, epoch: int, seen: Mapping[str, int], wake: Callable[[], None]) -> Follower:
         """A follower of all runs of a project: of those that run, and of those it has not seen the end of.
 
         Args:
+            epoch: The history of the log that its session belongs to.
             seen: Lines already seen, by run.
         """
-        follower = Follower(self, project_id, wake)
+        follower = Follower(self, project_id, epoch, wake)
         # It listens first and looks then, so that no run is started unseen in between.
         self._followers.setdefault(project_id, []).append(follower)
         try:
             for run in await self._runs.running(project_id):
                 follower.next_lines.setdefault(run.run_id, seen.get(run.run_id, 0) + 1)
+                if run.run_id not in self._over:  # its end may have been told while it was looked up
+                    self._heads.setdefault(project_id, {}).setdefault(run.run_id, 0)
             for run_id, line in seen.items():
                 if run_id not in follower.next_lines and await self._runs.get(project_id, run_id):
                     follower.next_lines[run_id] = line + 1
@@ -176,7 +196,7 @@ class Console:
     def _receive(self, news: News) -> None:
         project_id = news.log if isinstance(news, Entry) else news.project_id
         if isinstance(news, Entry) and news.new.event is Event.RUN_FINISHED:
-            self._over[str(news.new.data["run_id"])] = None  # whoever comes later may hear of its lines later still
+            self._over[str(news.new.data["run_id"])] = None
         followers = self._followers.get(project_id)
         if not followers:
             return
@@ -187,21 +207,23 @@ class Console:
                 self._pieces[news.run_id, news.first] = Piece(event, next_line, news.position)
             else:
                 next_line = news.line_count + 1
-            if news.run_id not in self._over:
-                self._heads.setdefault(project_id, {})[news.run_id] = next_line
-                self._begins(followers, news.run_id)  # lines may be heard of before the start of the run
+            heads = self._heads.get(project_id, {})
+            (heads if news.run_id in heads else self._early)[news.run_id] = next_line
             self._soon(project_id, news.run_id)
-        elif news.new.event is Event.RUN_STARTED:
-            self._begins(followers, str(news.new.data["run_id"]))
+            return
+        if news.new.event is Event.RUN_STARTED:
+            run_id = str(news.new.data["run_id"])
+            head = self._heads.setdefault(project_id, {})[run_id] = self._early.pop(run_id, 1)
+            for follower in followers:
+                follower.begin(run_id)
+            if head > 1:
+                self._soon(project_id, run_id)
         elif news.new.event is Event.RUN_FINISHED:
             run_id = str(news.new.data["run_id"])
             self._heads.get(project_id, {}).pop(run_id, None)
             self._soon(project_id, run_id)
-
-    @staticmethod
-    def _begins(followers: Iterable[Follower], run_id: str) -> None:
         for follower in followers:
-            follower.begin(run_id)
+            follower.told()
 
     def _soon(self, project_id: str, run_id: str) -> None:
         """Wake the followers of a project: at once when it was quiet, else when the linger is over."""
@@ -232,16 +254,17 @@ class Console:
     # --- what goes out ---
 
     async def piece(self, project_id: str, run_id: str, line: int) -> Piece | None:
-        """The piece that begins with a line, or the end of a run behind its last line; None when there is nothing yet.
-
-        Whoever lost the right to see it was told so before this returns.
-        """
+        """The piece that begins with a line, or the end of a run behind its last line; None when there is none yet."""
         found = self._pieces.get((run_id, line))
-        if found is None or found.position.epoch != self._history.epoch:
-            if self._heads.get(project_id, {}).get(run_id) == line:
-                return None  # up to date, as nearly everybody is after each piece: not worth a look into the store
-            found = await self._stored(project_id, run_id, line)
-        return found if found and await self._feed.told(project_id, found.position) else None
+        if found and found.position.epoch == self._history.epoch:
+            return found
+        if self._heads.get(project_id, {}).get(run_id) == line:
+            return None  # up to date, as nearly everybody is after each piece: not worth a look into the store
+        return await self._stored(project_id, run_id, line)
+
+    def told(self, project_id: str, position: Position) -> bool:
+        """Whether who lost the right to see what was stored at a position was told so; see ``Feed.told``."""
+        return self._feed.told(project_id, position)
 
     async def _stored(self, project_id: str, run_id: str, line: int) -> Piece | None:
         epoch = self._history.epoch

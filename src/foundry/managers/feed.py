@@ -45,6 +45,7 @@ class _Tail:
         own: Sequence number of the newest entry of this process that was told before that was known.
         known: Sequence number of the newest entry heard of.
         lines: By run, how many lines of its console were told of.
+        moved: Set, and replaced, when ``last`` has risen or will not any more.
     """
 
     epoch: int
@@ -54,6 +55,12 @@ class _Tail:
     known: int = 0
     reading: asyncio.Task[None] | None = None
     lines: dict[str, int] = field(default_factory=dict)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def move(self) -> None:
+        """Let everybody look who waits for ``last``."""
+        self.moved.set()
+        self.moved = asyncio.Event()
 
 
 class Feed:
@@ -83,13 +90,11 @@ class Feed:
         self._receivers.append(receiver)
 
     async def watch(self, project_id: str) -> None:
-        """Follow what other processes do in a project, from the entry on that is the newest now. Pair with ``unwatch``.
+        """Follow a project from the entry on that is the newest now. Pair with ``unwatch``.
 
         Raises:
             Unavailable: The store cannot be read; nothing is watched then.
         """
-        if not self._shared:
-            return
         tail = self._tail(project_id) or _Tail(self._history.epoch)
         self._tails[project_id] = tail
         tail.watchers += 1
@@ -108,6 +113,7 @@ class Feed:
         """It is known now where a log ends; what others wrote up to here nobody waits for."""
         if tail.last is None:
             tail.last = max(last, tail.own)
+            tail.move()
             self._heard(log, tail.known)
 
     def unwatch(self, project_id: str) -> None:
@@ -118,35 +124,45 @@ class Feed:
         tail.watchers -= 1
         if not tail.watchers:
             del self._tails[project_id]
-            if tail.reading:
-                tail.reading.cancel()
+            self._over(tail)
 
     def _tail(self, log: str) -> _Tail | None:
         """The tail of a watched log. Of another history of it only who watches is kept, and it begins where it ends."""
         tail = self._tails.get(log)
         if tail and tail.epoch != self._history.epoch:
-            if tail.reading:
-                tail.reading.cancel()
+            self._over(tail)
             tail = self._tails[log] = _Tail(self._history.epoch, tail.watchers)
         return tail
 
-    async def told(self, log: str, position: Position) -> bool:
-        """Wait until everything up to a position of a watched log was told; False when the log has another history.
+    @staticmethod
+    def _over(tail: _Tail) -> None:
+        if tail.reading:
+            tail.reading.cancel()
+        tail.move()
 
-        What is read from the store may be ahead of what was told. Whoever is about to pass it on waits for this first:
-        an entry before it may end the stream it is for.
+    # --- who passes on what was read from the store ---
+
+    def told(self, log: str, position: Position) -> bool:
+        """Whether everything up to a position was told; if not, and the log is watched, it soon will be.
+
+        What is read from the store may be ahead of what was told. Who passes it on looks at this first: an entry before
+        it may end the stream it is for. Of another history nothing is told any more.
         """
-        while tail := self._tail(log):
-            if position.epoch != self._history.epoch:
-                return False
-            if tail.last is not None and tail.last >= position.sequence:
-                return True
-            self._heard(log, position.sequence)
-            if tail.reading:
-                await asyncio.wait({tail.reading}, timeout=RECONCILE_S)
-            else:
-                await asyncio.sleep(RECONCILE_S)
-        return position.epoch == self._history.epoch
+        tail = self._tail(log)
+        if tail is None or position.epoch != self._history.epoch:
+            return position.epoch == self._history.epoch
+        if tail.last is not None and tail.last >= position.sequence:
+            return True
+        self._heard(log, position.sequence)
+        return False
+
+    async def until_told(self, log: str, position: Position) -> None:
+        """Wait until everything up to a position was told, or the log has another history."""
+        while not self.told(log, position) and position.epoch == self._history.epoch:
+            # Told means watched; and what could not be read now is asked for once more.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RECONCILE_S):
+                    await self._tails[log].moved.wait()
 
     # --- what comes in ---
 
@@ -173,6 +189,7 @@ class Feed:
         elif not tail.reading and entry.sequence == tail.last + 1:
             tail.last = tail.known = entry.sequence
             self._tell(entry)
+            tail.move()
         else:
             self._heard(entry.log, entry.sequence)
 
@@ -210,6 +227,7 @@ class Feed:
                 for entry in entries:
                     tail.last = entry.sequence
                     self._tell(entry)
+                tail.move()
                 if not entries:  # heard of before it can be seen: the next look finds it
                     return
         except Unavailable:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from foundry.domain.entry import Entry, Event
-from foundry.domain.errors import FoundryError, GoingAway, OutcomeUnknown
+from foundry.domain.errors import FoundryError, GoingAway, OutcomeUnknown, Unavailable
 from foundry.domain.events import (
     CaughtUp,
     EntryEvent,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from foundry.domain.events import News, Ring, SessionEvent
     from foundry.domain.lock import Lock
     from foundry.domain.principal import Caller
+    from foundry.domain.run import SeenLine
     from foundry.managers.console import Console
     from foundry.managers.feed import Feed
     from foundry.managers.presence import PresenceBoard
@@ -96,7 +97,11 @@ class SessionHub:
     # --- a stream begins ---
 
     async def open(
-        self, caller: Caller, wanted: OpenSession, after: Position | None, seen_lines: Mapping[str, int] | None = None
+        self,
+        caller: Caller,
+        wanted: OpenSession,
+        after: Position | None,
+        seen_lines: Mapping[str, SeenLine] | None = None,
     ) -> LiveSession:
         """Open or resume a session and attach a stream to it; what the client missed waits in its outbox.
 
@@ -119,7 +124,7 @@ class SessionHub:
             self._doors.release()
 
     async def _open(
-        self, caller: Caller, wanted: OpenSession, after: Position | None, seen_lines: Mapping[str, int] | None
+        self, caller: Caller, wanted: OpenSession, after: Position | None, seen_lines: Mapping[str, SeenLine] | None
     ) -> LiveSession:
         if self.leaving.is_set():
             raise GoingAway(self._liveness.drain_s)
@@ -145,10 +150,10 @@ class SessionHub:
         channel.subscribers[session.session_id] = live.wake
         try:
             if seen_lines is not None:
-                # What was seen of another history of the log may be lost: consoles are told from their beginning.
-                known = {} if after and after.epoch != session.epoch else seen_lines
+                # Lines that were seen in another history of the log may be lost, and others in their place.
+                seen = {run_id: line.number_in(session.epoch) for run_id, line in seen_lines.items()}
                 # Before the state is read: a run that it says is running may have ended right behind.
-                live.console = await self._console.attach(session.project_id, known, live.wake)
+                live.console = await self._console.attach(session.project_id, session.epoch, seen, live.wake)
                 if self._live.get(session.session_id) is not live:  # it ended meanwhile
                     self._console.detach(live.console)
             missed_runs = await self._begin(live, attached, after)
@@ -192,8 +197,10 @@ class SessionHub:
         channel = live.channel
         for event in news.events:
             live.send(self._encode(event))
-        presence_version = channel.presence_version
-        live.send(await self._presence.snapshot(channel))
+        presence_version, presence = channel.presence_version, await self._presence.snapshot(channel)
+        if self._live.get(live.session_id) is not live:  # it ended meanwhile
+            return
+        live.send(presence)
         live.send(self._encode(CaughtUp(news.position)))
         # What the ring holds up to here, or is about to, is told already.
         live.seen_sequence, live.seen_presence = news.position.sequence, presence_version
@@ -212,10 +219,29 @@ class SessionHub:
         await self._send_news(live, news)
 
     async def _may_see(self, live: LiveSession, position: Position) -> bool:
-        """Whether a client may be sent what was read at a position: whether no entry up to there ended its stream."""
-        if not await self._feed.told(live.session.project_id, position):
-            self.end_older()
+        """Whether a client may be sent what was read at a position: whether no entry up to there ended its stream.
+
+        Raises:
+            Unavailable: The entries up to there cannot be read.
+        """
+        project_id = live.session.project_id
+        self._channel(project_id)  # if it is of another history by now, this ends it
+        if not live.ended.is_set() and not self._feed.told(project_id, position):
+            await self._until_told(live, position)
+            self._channel(project_id)
         return self._live.get(live.session_id) is live
+
+    async def _until_told(self, live: LiveSession, position: Position) -> None:
+        told = self._feed.until_told(live.session.project_id, position)
+        until = [asyncio.create_task(told), asyncio.create_task(live.ended.wait())]
+        try:
+            limit_s = self._liveness.opening_wait_s
+            over, _ = await asyncio.wait(until, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in until:
+                waiting.cancel()
+        if not over:
+            raise Unavailable("the log cannot be read now")
 
     # --- a stream lives ---
 
@@ -258,8 +284,6 @@ class SessionHub:
             return  # lines of consoles go their own way
         channel = self._channel(entry.log)
         if channel:
-            if channel.last_sequence and entry.sequence > channel.last_sequence + 1:
-                channel.skip()  # something was lost: everybody reads on from the log
             event = self._encode(EntryEvent(entry))
             channel.publish(event, sequence=entry.sequence, urgent=entry.new.event in _URGENT)
         if entry.new.event is Event.SESSION_RESUMED:

@@ -146,10 +146,11 @@ class LockManager:
 
     async def _check_not_held(self, caller: Caller, project_id: str, field: str, session_id: str) -> None:
         """The registry said no: refuse if the row says so too; a caller without rights learns nothing."""
+        state = await self._fields.get(project_id, field)
+        # Behind it: who lost the right to read is not told who holds what since.
         project, member = await readable(self._projects, caller, project_id)
         check_access(Action.EDIT, caller.principal, member, project)
         check_content_open(project)
-        state = await self._fields.get(project_id, field)
         if state and state.lock and state.lock.session_id != session_id:
             self._denials.lock_denied(project_id, field, caller.principal.subject)
             raise LockHeld([state.lock], same_principal=state.lock.holder.same_actor(caller.principal))

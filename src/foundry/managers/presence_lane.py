@@ -65,6 +65,7 @@ class PresenceLane:
             shown or Activity(),
             session.client_name,
             reconnecting=reconnecting,
+            stream_epoch=session.stream_epoch,
         )
         channel = self._channels.get(project_id)
         self._tell(channel, await self._board.put(project_id, here, _next(channel)))

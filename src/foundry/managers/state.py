@@ -60,6 +60,7 @@ class StateReader:
         Raises:
             ProjectAccessDenied: ``subject`` is no member any more.
         """
+        epoch = self._database.epoch
         async with self._database.snapshot() as reader:
             store = Repositories(reader)
             last = await store.entries.last_sequence(project_id)
@@ -67,10 +68,10 @@ class StateReader:
             if after is not None and resync is None:
                 entries = await store.entries.after(project_id, after.sequence, self._fanout.replay_entries_max)
                 if sum(len(entry.entry_bytes) for entry in entries) <= self._fanout.replay_bytes_max:
-                    return Missed([EntryEvent(entry) for entry in entries], self.at(last), None)
+                    return Missed([EntryEvent(entry) for entry in entries], Position(epoch, last), None)
                 resync = ResyncReason.TOO_MANY
             pages = await _pages(store, project_id, subject)
-        return Missed(pages, self.at(last), resync)
+        return Missed(pages, Position(epoch, last), resync)
 
     def _unusable(self, after: Position | None, last: int) -> ResyncReason | None:
         if after is None:

@@ -23,6 +23,7 @@ from foundry.domain.errors import (
     InvalidArgument,
     SessionEnded,
 )
+from foundry.domain.run import SeenLine
 from foundry.domain.session import Activity, CloseReason, Position
 from foundry.managers.sessions import OpenSession
 from foundry.rpc import codec, validation
@@ -154,7 +155,7 @@ class SessionStream:
             resume_secret=fields.resume_secret,
             grace_ms=grace_ms,
         )
-        seen_lines = _seen_lines(wanted.resume.runs) if wanted.follow_runs else None
+        seen_lines = _seen_lines(wanted.resume.runs, wanted.resume.after.epoch) if wanted.follow_runs else None
         return await self._parts.hub.open(self._caller, session, after, seen_lines)
 
     async def _first_message(self) -> Command:
@@ -362,12 +363,13 @@ class SessionStream:
         return _done()
 
 
-def _seen_lines(runs: Sequence[session_command_pb2.RunPosition]) -> dict[str, int]:
+def _seen_lines(runs: Sequence[session_command_pb2.RunPosition], epoch: int) -> dict[str, SeenLine]:
+    """By run, what a client has seen; in ``epoch`` unless it says otherwise."""
     if len(runs) > _RESUMED_RUNS_MAX:
         raise InvalidArgument("open.resume.runs", f"at most {_RESUMED_RUNS_MAX}")
     if any(run.line < 0 for run in runs):
         raise InvalidArgument("open.resume.runs.line", "from 0")
-    return {run.run_id: min(run.line, _SEEN_LINE_MAX) for run in runs}
+    return {run.run_id: SeenLine(min(run.line, _SEEN_LINE_MAX), run.epoch or epoch) for run in runs}
 
 
 def _done() -> Reply:

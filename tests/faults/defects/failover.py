@@ -164,19 +164,31 @@ DEFECTS: Final = (
     Defect(
         "lines-of-another-history-at-hand",
         "After a failover lines are shown that were lost by it.",
-        (Edit("managers/console.py", " or found.position.epoch != self._history.epoch", ""),),
+        (Edit("managers/console.py", " and found.position.epoch == self._history.epoch", ""),),
         ("tests/managers/test_epochs.py::test_lines_of_another_history_are_seen_by_nobody_who_comes_in_this_one",),
     ),
     Defect(
         "places-of-another-history-count",
         "After a failover nobody is told the lines that came in place of lost ones they had seen.",
-        (Edit("managers/hub.py", "{} if after and after.epoch != session.epoch else seen_lines", "seen_lines"),),
+        (Edit("domain/run.py", "return self.number if self.epoch in {0, epoch} else 0", "return self.number"),),
         ("tests/managers/test_epochs.py::test_lines_of_another_history_are_seen_by_nobody_who_comes_in_this_one",),
     ),
     Defect(
         "sdk-keeps-places-of-another-history",
         "After a failover the client drops lines that it takes for those it has seen.",
-        (Edit("client/live/link.py", "            self.runs.forget()\n", "            pass\n"),),
+        (Edit("client/live/followed_runs.py", "dict.fromkeys(self._last_line, 0)", "self._last_line"),),
         ("tests/client/test_session_runs.py::test_places_in_another_history_of_the_log_are_forgotten",),
+    ),
+    Defect(
+        "sdk-forgets-runs-of-another-history",
+        "After a failover and a break the client never learns that a run has ended.",
+        (Edit("client/live/followed_runs.py", "dict.fromkeys(self._last_line, 0)", "{}"),),
+        ("tests/client/test_session_runs.py::test_a_run_stays_known_when_a_snapshot_breaks_off",),
+    ),
+    Defect(
+        "stream-of-another-history-reads-lines-of-this-one",
+        "Behind lines that a failover lost others come as if nothing had happened.",
+        (Edit("managers/console.py", "if piece is None or piece.position.epoch != self.epoch:", "if piece is None:"),),
+        ("tests/managers/test_epochs.py::test_a_stream_of_another_history_is_told_nothing_of_this_one",),
     ),
 )

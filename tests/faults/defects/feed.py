@@ -45,9 +45,9 @@ DEFECTS: Final = (
         "A client misses an entry for good.",
         (
             Edit(
-                "managers/hub.py",
-                "                channel.skip()  # something was lost: everybody reads on from the log\n",
-                "                pass\n",
+                "managers/feed.py",
+                "        elif not tail.reading and entry.sequence == tail.last + 1:\n",
+                "        elif not tail.reading:\n",
             ),
         ),
         ("tests/session/test_busy_and_broken.py::test_what_the_bus_loses_is_read_from_the_log",),

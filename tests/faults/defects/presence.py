@@ -45,4 +45,28 @@ DEFECTS: Final = (
         ),
         (f"{_REDIS}::test_an_end_that_redis_missed_is_an_end",),
     ),
+    Defect(
+        "former-stream-shows-a-session-late",
+        "Somebody who came back at another server is shown as reconnecting.",
+        (
+            Edit(
+                "coordination/lua/presence_put.lua",
+                "    moved = stream_epoch(current) > stream_epoch(cjson.decode(ARGV[at + 1]))\n",
+                "    moved = false\n",
+            ),
+        ),
+        ("tests/coordination/test_redis_presence.py::test_where_a_session_was_before_shows_it_too_late",),
+    ),
+    Defect(
+        "ended-session-shown-late-is-believed",
+        "Somebody who left is shown again.",
+        (
+            Edit(
+                "coordination/redis/presence.py",
+                "if not own and (project_id, session_id) not in self._removed:",
+                "if not own:",
+            ),
+        ),
+        ("tests/coordination/test_redis_presence.py::test_who_took_a_session_away_does_not_believe_who_shows_it_late",),
+    ),
 )

@@ -12,13 +12,7 @@ DEFECTS: Final = (
     Defect(
         "lines-overtake-a-removal",
         "Whoever was removed on another server sees lines that were appended later.",
-        (
-            Edit(
-                "managers/console.py",
-                "found if found and await self._feed.told(project_id, found.position) else None",
-                "found",
-            ),
-        ),
+        (Edit("managers/console.py", "return self._feed.told(project_id, position)", "return True"),),
         (
             f"{_FILE}::test_lines_that_are_appended_on_the_same_server",
             f"{_FILE}::test_lines_that_are_read_from_the_store",
@@ -39,6 +33,57 @@ DEFECTS: Final = (
             f"{_FILE}::test_what_a_slow_reader_reads_on_from_the_log",
             f"{_FILE}::test_what_a_stream_begins_with",
         ),
+    ),
+    Defect(
+        "own-commits-need-not-be-told",
+        "On a slow disk a stream reads what was stored after it had to end.",
+        (
+            Edit(
+                "managers/feed.py",
+                "        tail = self._tail(project_id) or _Tail(self._history.epoch)\n",
+                "        if not self._shared:\n            return\n"
+                "        tail = self._tail(project_id) or _Tail(self._history.epoch)\n",
+            ),
+        ),
+        (f"{_FILE}::test_what_one_server_committed_in_a_thread",),
+    ),
+    Defect(
+        "who-is-here-told-behind-the-end",
+        "Whoever was removed while it was looked up is told who is here.",
+        (
+            Edit(
+                "managers/hub.py",
+                "        if self._live.get(live.session_id) is not live:  # it ended meanwhile\n            return\n",
+                "",
+            ),
+        ),
+        (f"{_FILE}::test_who_is_here_when_a_slow_reader_catches_up",),
+    ),
+    Defect(
+        "refusal-names-a-holder-of-later",
+        "Whoever was removed is told who holds a field since.",
+        (
+            Edit(
+                "managers/locks.py",
+                "        check_content_open(project)\n        if state and",
+                "        check_content_open(project)\n"
+                "        state = await self._fields.get(project_id, field)\n        if state and",
+            ),
+        ),
+        (f"{_FILE}::test_who_holds_a_field",),
+    ),
+    Defect(
+        "lines-keep-replies-waiting",
+        "While the database is away a client hears nothing at all, and leaves.",
+        (
+            Edit(
+                "managers/console.py",
+                "            if not self._console.told(self.project_id, piece.position):\n",
+                "            await self._console._feed.until_told(self.project_id, piece.position)\n"
+                "            if not self._console.told(self.project_id, piece.position):\n",
+            ),
+        ),
+        (f"{_FILE}::test_replies_do_not_wait_for_what_others_committed",),
     ),
     Defect(
         "right-looked-at-before-the-console",

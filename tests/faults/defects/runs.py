@@ -75,4 +75,17 @@ DEFECTS: Final = (
         ),
         ("tests/managers/test_console.py::test_a_run_that_ends_while_a_stream_begins_is_told_to_its_end",),
     ),
+    Defect(
+        "ring-begins-a-run-that-is-over",
+        "Whoever comes is sent the console of a run that was over before.",
+        (
+            Edit(
+                "managers/console.py",
+                "            (heads if news.run_id in heads else self._early)[news.run_id] = next_line\n",
+                "            (heads if news.run_id in heads else self._early)[news.run_id] = next_line\n"
+                "            for follower in followers:\n                follower.begin(news.run_id)\n",
+            ),
+        ),
+        ("tests/managers/test_console.py::test_a_ring_behind_an_end_that_was_never_told_here_begins_nothing",),
+    ),
 )

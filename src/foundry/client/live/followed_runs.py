@@ -15,13 +15,16 @@ _NAMED: Final = 100
 class FollowedRuns:
     """The last line seen of each run whose end was not. Only the session uses it."""
 
-    def __init__(self, seen: Iterable[session_command_pb2.RunPosition] = ()) -> None:
-        """Args: seen is what an earlier session has seen."""
+    def __init__(self, seen: Iterable[session_command_pb2.RunPosition] = (), epoch: int = 0) -> None:
+        """Args: seen is what an earlier session has seen, in the history ``epoch`` of the log, 0 if not known."""
         self._last_line = {run.run_id: run.line for run in seen}
+        self._epoch = epoch
 
-    def forget(self) -> None:
-        """Take every line as new: of another history of the log nothing was seen."""
-        self._last_line.clear()
+    def begin(self, epoch: int) -> None:
+        """Begin a stream in this history of the log; of another one than before every line is new."""
+        if self._epoch not in {0, epoch}:
+            self._last_line = dict.fromkeys(self._last_line, 0)
+        self._epoch = epoch
 
     def started(self, run_id: str) -> None:
         """Remember a run from its start on: its lines may come after a break only."""
@@ -46,7 +49,8 @@ class FollowedRuns:
         Of runs that are not named it sends every line once more, which ``take`` takes out again.
         """
         newest = islice(reversed(self._last_line.items()), _NAMED)
-        return [session_command_pb2.RunPosition(run_id=run_id, line=line) for run_id, line in newest]
+        epoch = self._epoch
+        return [session_command_pb2.RunPosition(run_id=run_id, line=line, epoch=epoch) for run_id, line in newest]
 
     def as_dict(self) -> dict[str, int]:
         """Return the last line seen by run."""

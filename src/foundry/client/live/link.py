@@ -68,7 +68,7 @@ class Link:
         self.workspace = Workspace()
         self.locks = HeldLocks()
         resume = opening.resume
-        self.runs = FollowedRuns(resume.runs)
+        self.runs = FollowedRuns(resume.runs, resume.after.epoch)
         self.opened = event_pb2.Opened(session_id=resume.session_id, resume_secret=resume.resume_secret)
         self.position: types_pb2.Position | None = resume.after if resume.HasField("after") else None
         self.presence: command_pb2.UpdatePresence | None = None
@@ -241,7 +241,8 @@ class Link:
             opening.resume.resume_secret = self.opened.resume_secret
         if self.position is not None:
             opening.resume.after.CopyFrom(self.position)
-            opening.resume.runs.extend(self.runs.seen())  # its epoch is theirs
+        if seen := self.runs.seen():
+            opening.resume.runs.extend(seen)
         return opening
 
     def _next_delay(self) -> float:
@@ -328,9 +329,8 @@ class Link:
 
     def _on_opened(self, stream: _Stream, opened: event_pb2.Opened) -> None:
         is_new = opened.session_id != self.opened.session_id
-        if opened.position.epoch != (self.position or self.opened.position).epoch:
-            self.runs.forget()
         self.opened = opened
+        self.runs.begin(opened.position.epoch)
         self.error = None
         if opened.attachment == event_pb2.ATTACHMENT_SNAPSHOT:
             self.position = None

@@ -11,6 +11,12 @@ local function make_room(key)
   if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', key) end
 end
 
+-- Returns which stream of a session a member was shown for.
+local function stream_epoch(value)
+  local presence = value.presence
+  return type(presence) == 'table' and tonumber(presence.stream_epoch) or 0
+end
+
 -- Returns the member, or nil when it is not ours to read or its lease is over.
 local function living(text, now)
   if not text then return nil end

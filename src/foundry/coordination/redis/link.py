@@ -28,6 +28,8 @@ _CONNECTIONS_MAX = 8
 _RETRY_S = 1.0
 #: A timer that fires this late tells of a stall of this process, not of Redis.
 _STALL_S = 0.02
+#: What a call may take, seconds: Redis answers in less than one millisecond, and nothing rests on it.
+TIMEOUT_S = 0.15
 #: Written to see that Redis takes writes: one that is full, read-only or unable to persist answers a PING all the same.
 _PROBE_KEY = "lock:probe"
 
@@ -40,15 +42,15 @@ class RedisLink:
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``, with user, password and database where needed.
-        timeout_s: Bound on each call, connecting included.
+        timeout_s: Bound on each call, connecting included; ``TIMEOUT_S`` when absent.
 
     Raises:
         ValueError: The URL is not one; the message does not quote it, since it may hold a password.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 0.15) -> None:
+    def __init__(self, url: str, *, timeout_s: float | None = None) -> None:
         self._url = url
-        self._timeout_s = timeout_s
+        self._timeout_s = TIMEOUT_S if timeout_s is None else timeout_s
         self._redis = self._client(_CONNECTIONS_MAX)
         self._up = False
         self._asked: set[asyncio.Task[Any]] = set()

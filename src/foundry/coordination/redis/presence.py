@@ -72,7 +72,10 @@ class RedisPresenceRegistry:
 
     async def put(self, project_id: str, presence: Presence) -> None:
         """See ``PresenceRegistry.put``."""
-        self._own[project_id][presence.session_id] = presence
+        own = self._own[project_id]
+        if presence.stream_epoch < own.get(presence.session_id, presence).stream_epoch:
+            return
+        own[presence.session_id] = presence
         self._removed.pop((project_id, presence.session_id), None)
         await self._link.evaluate([self._show(project_id, [presence], "put")])
 
@@ -148,8 +151,9 @@ class RedisPresenceRegistry:
                 continue
             session_id = member.presence.session_id
             # Of its own sessions this process knows better: those it keeps up, and those that ended.
-            own = session_id in self._own.get(project_id, {}) or (project_id, session_id) in self._removed
-            if member.replica_id != self._replica_id or not own:
+            own = member.replica_id == self._replica_id and session_id in self._own.get(project_id, {})
+            # What ended never comes back; another process may have shown it late.
+            if not own and (project_id, session_id) not in self._removed:
                 seen[session_id] = _Seen(member.presence, now_s + left_ms / 1000)
         if seen:
             self._seen[project_id] = seen

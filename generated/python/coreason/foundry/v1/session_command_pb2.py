@@ -28,7 +28,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)coreason/foundry/v1/session_command.proto\x12\x13\x63oreason.foundry.v1\x1a\x1d\x63oreason/foundry/v1/run.proto\x1a\x1f\x63oreason/foundry/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\"\xd8\x01\n\x04Open\x12\x18\n\nproject_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0e\n\x06tab_id\x18\x02 \x01(\t\x12/\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1f.coreason.foundry.v1.ClientInfo\x12+\n\x06resume\x18\x04 \x01(\x0b\x32\x1b.coreason.foundry.v1.Resume\x12\x33\n\x10\x64isconnect_grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x66ollow_runs\x18\x06 \x01(\x08\"\x91\x01\n\x06Resume\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x15\n\rresume_secret\x18\x02 \x01(\t\x12,\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\x12.\n\x04runs\x18\x04 \x03(\x0b\x32 .coreason.foundry.v1.RunPosition\"+\n\x0bRunPosition\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x03\"@\n\tHeartbeat\x12\x33\n\x0c\x61\x63knowledged\x18\x01 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\"V\n\x12SessionAcquireLock\x12\x13\n\x05\x66ield\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x1a\n\x12if_unchanged_since\x18\x03 \x01(\x03\"F\n\x12SessionReleaseLock\x12\x13\n\x05\x66ield\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\rfencing_token\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\"@\n\x0cSessionTouch\x12\x13\n\x05\x66ield\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\rfencing_token\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\"X\n\x13SessionAppendRunLog\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12+\n\x05lines\x18\x02 \x03(\x0b\x32\x1c.coreason.foundry.v1.LogLine\"G\n\x0eUpdatePresence\x12\x13\n\x0b\x66ocus_field\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x03 \x01(\t\"#\n\x0cRefreshToken\x12\x13\n\x05token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x07\n\x05Leaveb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)coreason/foundry/v1/session_command.proto\x12\x13\x63oreason.foundry.v1\x1a\x1d\x63oreason/foundry/v1/run.proto\x1a\x1f\x63oreason/foundry/v1/types.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\"\xd8\x01\n\x04Open\x12\x18\n\nproject_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0e\n\x06tab_id\x18\x02 \x01(\t\x12/\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1f.coreason.foundry.v1.ClientInfo\x12+\n\x06resume\x18\x04 \x01(\x0b\x32\x1b.coreason.foundry.v1.Resume\x12\x33\n\x10\x64isconnect_grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x66ollow_runs\x18\x06 \x01(\x08\"\x91\x01\n\x06Resume\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x15\n\rresume_secret\x18\x02 \x01(\t\x12,\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\x12.\n\x04runs\x18\x04 \x03(\x0b\x32 .coreason.foundry.v1.RunPosition\":\n\x0bRunPosition\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"@\n\tHeartbeat\x12\x33\n\x0c\x61\x63knowledged\x18\x01 \x01(\x0b\x32\x1d.coreason.foundry.v1.Position\"V\n\x12SessionAcquireLock\x12\x13\n\x05\x66ield\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x1a\n\x12if_unchanged_since\x18\x03 \x01(\x03\"F\n\x12SessionReleaseLock\x12\x13\n\x05\x66ield\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\rfencing_token\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\"@\n\x0cSessionTouch\x12\x13\n\x05\x66ield\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\rfencing_token\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\"X\n\x13SessionAppendRunLog\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12+\n\x05lines\x18\x02 \x03(\x0b\x32\x1c.coreason.foundry.v1.LogLine\"G\n\x0eUpdatePresence\x12\x13\n\x0b\x66ocus_field\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x03 \x01(\t\"#\n\x0cRefreshToken\x12\x13\n\x05token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x07\n\x05Leaveb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,21 +56,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESUME']._serialized_start=415
   _globals['_RESUME']._serialized_end=560
   _globals['_RUNPOSITION']._serialized_start=562
-  _globals['_RUNPOSITION']._serialized_end=605
-  _globals['_HEARTBEAT']._serialized_start=607
-  _globals['_HEARTBEAT']._serialized_end=671
-  _globals['_SESSIONACQUIRELOCK']._serialized_start=673
-  _globals['_SESSIONACQUIRELOCK']._serialized_end=759
-  _globals['_SESSIONRELEASELOCK']._serialized_start=761
-  _globals['_SESSIONRELEASELOCK']._serialized_end=831
-  _globals['_SESSIONTOUCH']._serialized_start=833
-  _globals['_SESSIONTOUCH']._serialized_end=897
-  _globals['_SESSIONAPPENDRUNLOG']._serialized_start=899
-  _globals['_SESSIONAPPENDRUNLOG']._serialized_end=987
-  _globals['_UPDATEPRESENCE']._serialized_start=989
-  _globals['_UPDATEPRESENCE']._serialized_end=1060
-  _globals['_REFRESHTOKEN']._serialized_start=1062
-  _globals['_REFRESHTOKEN']._serialized_end=1097
-  _globals['_LEAVE']._serialized_start=1099
-  _globals['_LEAVE']._serialized_end=1106
+  _globals['_RUNPOSITION']._serialized_end=620
+  _globals['_HEARTBEAT']._serialized_start=622
+  _globals['_HEARTBEAT']._serialized_end=686
+  _globals['_SESSIONACQUIRELOCK']._serialized_start=688
+  _globals['_SESSIONACQUIRELOCK']._serialized_end=774
+  _globals['_SESSIONRELEASELOCK']._serialized_start=776
+  _globals['_SESSIONRELEASELOCK']._serialized_end=846
+  _globals['_SESSIONTOUCH']._serialized_start=848
+  _globals['_SESSIONTOUCH']._serialized_end=912
+  _globals['_SESSIONAPPENDRUNLOG']._serialized_start=914
+  _globals['_SESSIONAPPENDRUNLOG']._serialized_end=1002
+  _globals['_UPDATEPRESENCE']._serialized_start=1004
+  _globals['_UPDATEPRESENCE']._serialized_end=1075
+  _globals['_REFRESHTOKEN']._serialized_start=1077
+  _globals['_REFRESHTOKEN']._serialized_end=1112
+  _globals['_LEAVE']._serialized_start=1114
+  _globals['_LEAVE']._serialized_end=1121
 # @@protoc_insertion_point(module_scope)

@@ -94,9 +94,7 @@ class Resume(_message.Message):
 
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunPosition]:
-        """Console lines already seen, of runs whose end was not; at most 100. When `after` is of another epoch they count for
-        nothing: lines may have been lost and replaced, so consoles come from their first line on.
-        """
+        """Console lines already seen, of runs whose end was not; at most 100."""
 
     def __init__(
         self,
@@ -122,19 +120,25 @@ class RunPosition(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     line: _builtins.int
     """The last line seen, 0 before the first."""
+    epoch: _builtins.int
+    """Epoch of the position at which the stream began that brought it; that of `after` when absent. In another epoch lines
+    may have been lost and replaced: the console comes from its first line on.
+    """
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         line: _builtins.int = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "line", b"line", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

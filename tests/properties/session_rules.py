@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypothesis import strategies as st
@@ -11,11 +12,11 @@ from coreason.foundry.v1 import session_command_pb2
 from foundry.client import FoundryError
 from tests.properties.model import Model, Tab
 from tests.properties.world import OWNER, PEOPLE, World
+from tests.support import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Sequence
 
-    from coreason.foundry.v1.session_pb2 import ServerEvent
     from tests.stories.raw import RawStream
 
 T = TypeVar("T")
@@ -182,17 +183,12 @@ class SessionRules(RuleBasedStateMachine):
         self._run(end(who or tab.who) if who or tab.state == "detached" else leave())
 
     async def _is_detached(self, tab: Tab) -> None:
-        """Wait until the others are shown that it is reconnecting; what they were shown before may still be unread."""
+        """Wait until its server has noticed. Whether the others are told depends on how soon it comes back."""
         sessions, detached = self._world.clients[OWNER].sessions, False
-        while not detached:
-            since = len(self._watcher.seen)
-            await self._watcher.until(lambda event: _reconnecting(event, tab.session_id), since=since)
-            listed = {it.session_id: it.detached async for it in sessions.list(self._project_id)}
-            detached = listed[tab.session_id]
+        async with asyncio.timeout(PATIENCE_S):
+            while not detached:
+                listed = {it.session_id: it.detached async for it in sessions.list(self._project_id)}
+                detached = listed[tab.session_id]
 
     async def _is_closed(self, tab: Tab) -> None:
         await self._watcher.until(lambda event: event.entry.session_closed.session_id == tab.session_id)
-
-
-def _reconnecting(event: ServerEvent, session_id: str) -> bool:
-    return any(here.session_id == session_id and here.reconnecting for here in event.presence.sessions)

@@ -193,6 +193,25 @@ class Tab:
         return max(found, key=lambda position: position.sequence)
 
     @property
+    def present(self) -> dict[str, session_event_pb2.SessionPresence]:
+        """Who is here, as a client folds it: a snapshot replaces, a difference of the next version is applied."""
+        here: dict[str, session_event_pb2.SessionPresence] = {}
+        version = -1
+        for event in self.events:
+            update = event.presence
+            if update.snapshot:
+                here.clear()
+            elif not event.HasField("presence") or update.version <= version:
+                continue
+            else:
+                assert update.version == version + 1
+            version = update.version
+            here |= {session.session_id: session for session in update.sessions}
+            for session_id in update.gone_session_ids:
+                here.pop(session_id, None)
+        return here
+
+    @property
     def session_id(self) -> str:
         """Id of the session."""
         return self.opened.session_id

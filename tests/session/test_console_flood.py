@@ -88,8 +88,11 @@ async def test_the_log_is_not_held_up_by_a_console(tabs: Tabs, tested: str, prod
     await watcher.until_entry("run_started", run_id=run.run_id)
     watcher.pause()
     await _flood(producer, run)
-    got = await producer.acquire()
+    # Its own lock, of which its server knows at once; that another one granted might come behind more of the console.
+    acquiring = asyncio.create_task(watcher.acquire())
+    await producer.until_entry("lock_acquired")
     watcher.go_on()
+    got = await soon(acquiring)
     await watcher.until_entry("lock_acquired", lock_id=got.lock.lock_id)
     await until_line(watcher, run, COUNT)
     kinds = watcher.kinds

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from coreason.foundry.v1.session_event_pb2 import PresenceUpdate, SessionPresence
+from coreason.foundry.v1.session_event_pb2 import PresenceUpdate
 from foundry.client import Foundry
 from foundry.managers.locks import LockManager
 from tests.backends import commits_in_a_thread
@@ -17,28 +17,10 @@ from tests.support import PATIENCE_S, project_with
 LONG = {"seconds": 20}
 
 
-def _here(tab: Tab) -> dict[str, SessionPresence]:
-    """Who is here, as a client folds it: a snapshot replaces, a difference of the next version is applied."""
-    here: dict[str, SessionPresence] = {}
-    version = -1
-    for event in tab.events:
-        update = event.presence
-        if update.snapshot:
-            here.clear()
-        elif not event.HasField("presence") or update.version <= version:
-            continue
-        else:
-            assert update.version == version + 1
-        version = update.version
-        here |= {session.session_id: session for session in update.sessions}
-        for session_id in update.gone_session_ids:
-            del here[session_id]
-    return here
-
-
 async def test_an_attach_gets_everybody_with_what_they_are_at(tabs: Tabs, project: str) -> None:
     bob = await tabs.open("bob", project, client={"name": "studio", "version": "2"})
     await bob.show(focus_field="system_prompt", cursor="3:14", activity="typing")
+    await bob.until_presence(_shows("typing"))
     carol = await tabs.open("carol", project)
     snapshot = next(event.presence for event in carol.events if event.HasField("presence"))
     assert snapshot.snapshot
@@ -64,7 +46,7 @@ async def test_of_what_a_session_shows_the_latest_wins(tabs: Tabs, project: str)
     await asyncio.gather(type_away(bob), type_away(carol))
     for tab in (bob, carol):
         await watcher.until_presence(_shows(f"{tab.subject} is done"))
-    here = _here(watcher)
+    here = watcher.present
     for tab in (bob, carol):
         last = here[tab.session_id]
         assert (last.focus_field, last.cursor, last.activity) == ("topology", "", f"{tab.subject} is done")
@@ -108,15 +90,16 @@ async def test_differences_are_numbered_without_a_gap_and_fold_to_who_is_here(ta
     watcher = await tabs.open("alice", project)
     bob = await tabs.open("bob", project)
     carol = await tabs.open("carol", project)
-    await bob.show(focus_field="topology")
+    await bob.show(focus_field="topology", activity="looking")
+    await bob.until_presence(_shows("looking"))
     await bob.leave()
     await watcher.until_presence(lambda update: bob.session_id in update.gone_session_ids)
     await carol.show(activity="reading")
     for tab in (watcher, carol):
         await tab.until_presence(_shows("reading"))
-    here = _here(watcher)
+    here = watcher.present
     assert here.keys() == {watcher.session_id, carol.session_id}
-    assert _here(carol) == here
+    assert carol.present == here
 
 
 async def test_a_session_in_its_grace_is_shown_as_reconnecting_until_it_is_back(tabs: Tabs, project: str) -> None:
@@ -128,7 +111,7 @@ async def test_a_session_in_its_grace_is_shown_as_reconnecting_until_it_is_back(
         lambda update: any(here.session_id == first.session_id and here.reconnecting for here in update.sessions)
     )
     late = await tabs.open("carol", project)
-    assert _here(late)[first.session_id].reconnecting
+    assert late.present[first.session_id].reconnecting
     since = len(watcher.events)
     await tabs.open("bob", project, resume=ticket)
     await watcher.until_presence(
@@ -157,7 +140,7 @@ async def test_when_the_grace_is_over_the_session_is_gone(tabs: Tabs, project: s
     await bob.cancel()
     gone = await watcher.until_presence(lambda update: bob.session_id in update.gone_session_ids)
     assert list(gone.left_subjects) == ["bob"]
-    assert _here(watcher).keys() == {watcher.session_id}
+    assert watcher.present.keys() == {watcher.session_id}
 
 
 async def test_who_is_cut_off_in_the_midst_of_typing_is_not_shown_again(
@@ -184,9 +167,9 @@ async def test_who_is_cut_off_in_the_midst_of_typing_is_not_shown_again(
     await watcher.until_presence(lambda update: bob.session_id in update.gone_session_ids)
     await carol.show(activity="gone for lunch")
     await watcher.until_presence(_shows("gone for lunch"))
-    assert _here(watcher).keys() == {watcher.session_id, carol.session_id}
+    assert watcher.present.keys() == {watcher.session_id, carol.session_id}
     late = await tabs.open("alice", project)
-    assert _here(late).keys() == {watcher.session_id, carol.session_id, late.session_id}
+    assert late.present.keys() == {watcher.session_id, carol.session_id, late.session_id}
 
 
 async def test_presence_is_not_in_the_log(tabs: Tabs, project: str) -> None:

@@ -32,6 +32,7 @@ async def test_acquiring_again_gives_the_same_grant(tabs: Tabs, project: str) ->
     got = await tab.acquire(purpose="tone")
     again = await tab.acquire(purpose="something else")
     assert again.lock == got.lock
+    await tab.until_entry("lock_acquired")
     assert (await tab.command(heartbeat={})).position == got.position  # and nothing more was logged
 
 

@@ -110,5 +110,4 @@ async def test_of_many_streams_that_open_one_tab_at_once_exactly_one_stays(
             assert (await tab.ended()).reason == "SESSION_SUPERSEDED"
     assert stays in {tab.session_id for tab in crowd}
     last = await tabs.open("alice", project)
-    here = next(event.presence for event in last.events if event.HasField("presence")).sessions
-    assert {shown.session_id for shown in here} == {stays, last.session_id}
+    await last.until(lambda _: last.present.keys() == {stays, last.session_id})

@@ -39,8 +39,8 @@ DEFECTS: Final = (
         (
             Edit(
                 "coordination/redis/presence.py",
-                " or (project_id, session_id) in self._removed\n",
-                "\n",
+                "if not own and (project_id, session_id) not in self._removed:",
+                "if not own:",
             ),
         ),
         (f"{_REDIS}::test_an_end_that_redis_missed_is_an_end",),
@@ -63,8 +63,8 @@ DEFECTS: Final = (
         (
             Edit(
                 "coordination/redis/presence.py",
-                "if not own and (project_id, session_id) not in self._removed:",
-                "if not own:",
+                "(project_id, session_id) not in self._removed:",
+                "(member.replica_id != self._replica_id or (project_id, session_id) not in self._removed):",
             ),
         ),
         ("tests/coordination/test_redis_presence.py::test_who_took_a_session_away_does_not_believe_who_shows_it_late",),

@@ -202,6 +202,7 @@ async def test_a_stream_of_another_history_is_told_nothing_of_this_one(
     await execute(postgres.owner_url(url.rpartition("/")[2]), *LINES_LOST)
     await two.database.look()  # type: ignore[attr-defined]  # it is a shared one here
     await replaced.append(range(3, 9), "instead")
+    await two.feed.reconcile()  # it is known where the log of this one ends
     assert before.console
     before.console.ready[replaced.run_id] = None
     assert await before.console.take(1_000_000) == b""

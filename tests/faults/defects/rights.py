@@ -65,6 +65,11 @@ DEFECTS: Final = (
         (
             Edit(
                 "managers/locks.py",
+                "        state = await self._fields.get(project_id, field)\n        # Behind it:",
+                "        # Behind it:",
+            ),
+            Edit(
+                "managers/locks.py",
                 "        check_content_open(project)\n        if state and",
                 "        check_content_open(project)\n"
                 "        state = await self._fields.get(project_id, field)\n        if state and",

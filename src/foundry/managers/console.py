@@ -278,7 +278,8 @@ class Console:
             return piece
         if run and run.state is not RunState.RUNNING:
             position = Position(epoch, await self._entries.last_sequence(project_id))
-            return Piece(self._encode(RunLogEvent(run_id, finished=run)), 0, position)
+            piece = self._pieces[run_id, line] = Piece(self._encode(RunLogEvent(run_id, finished=run)), 0, position)
+            return piece
         return None
 
 

@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from foundry.domain.entry import Entry, Event
-from foundry.domain.errors import FoundryError, GoingAway, OutcomeUnknown, Unavailable
+from foundry.domain.errors import FoundryError, GoingAway, OutcomeUnknown
 from foundry.domain.events import (
-    CaughtUp,
     EntryEvent,
     IdleWarning,
     Opened,
-    Resync,
-    ResyncReason,
     ServerGoing,
     Tick,
 )
 from foundry.domain.session import Activity, Attachment, CloseReason, Position
+from foundry.managers.briefing import Briefing
 from foundry.managers.channel import Channel
 from foundry.managers.closing import close_later, until_stored
 from foundry.managers.endings import ending
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
     from foundry.managers.feed import Feed
     from foundry.managers.presence import PresenceBoard
     from foundry.managers.sessions import AttachedSession, OpenSession, SessionManager
-    from foundry.managers.state import Missed, StateReader
+    from foundry.managers.state import StateReader
     from foundry.settings import Fanout, Liveness
 
 _log = structlog.get_logger(__name__)
@@ -83,6 +81,15 @@ class SessionHub:
         self._live: dict[str, LiveSession] = {}
         self._presence = PresenceLane(
             presence, self._channels, self._live, sessions=sessions, encode=encode, clock=clock
+        )
+        self._briefing = Briefing(
+            state,
+            self._presence,
+            feed,
+            self._live,
+            end_older=self._channel,
+            encode=encode,
+            limit_s=liveness.opening_wait_s,
         )
         self._feed = feed
         self._console = console
@@ -144,7 +151,7 @@ class SessionHub:
             channel = self._channels[session.project_id] = Channel(session.project_id, self._fanout, session.epoch)
         channel.flush()
         # The cursor first, then the state: what happens in between is in the ring, so there is no seam.
-        live = LiveSession(session, caller, channel, self._clock.monotonic_s(), self._catch_up)
+        live = LiveSession(session, caller, channel, self._clock.monotonic_s(), self._briefing.catch_up)
         self._live[session.session_id] = live
         SESSIONS.inc()
         channel.subscribers[session.session_id] = live.wake
@@ -176,8 +183,8 @@ class SessionHub:
             live.end(ending(why, session.session_id), keeps_session=True)
             return []
         await self._presence.show_session(live)
-        news = await self._state.since(session.project_id, live.caller.principal.subject, after)
-        if not await self._may_see(live, news.position):
+        news = await self._briefing.missed(live, after)
+        if news is None:
             return []
         if news.resync:
             attachment = Attachment.SNAPSHOT
@@ -186,62 +193,11 @@ class SessionHub:
         role, at = attached.member.role.value, news.position
         opened = Opened(session.session_id, attached.secret, attachment, at, news.resync, role)
         live.send(self._encode(opened))
-        await self._send_news(live, news)
+        await self._briefing.send(live, news)
         if self.leaving.is_set():  # it began while the streams were being counted out
             self._say_goodbye(live)
         entries = [event.entry.new for event in news.events if isinstance(event, EntryEvent)]
         return [str(new.data["run_id"]) for new in entries if new.event is Event.RUN_STARTED]
-
-    async def _send_news(self, live: LiveSession, news: Missed) -> None:
-        """Send missed entries or a snapshot, then who is here, then ``caught_up``."""
-        channel = live.channel
-        for event in news.events:
-            live.send(self._encode(event))
-        presence_version, presence = channel.presence_version, await self._presence.snapshot(channel)
-        if self._live.get(live.session_id) is not live:  # it ended meanwhile
-            return
-        live.send(presence)
-        live.send(self._encode(CaughtUp(news.position)))
-        # What the ring holds up to here, or is about to, is told already.
-        live.seen_sequence, live.seen_presence = news.position.sequence, presence_version
-        channel.last_sequence = max(channel.last_sequence, news.position.sequence)
-
-    async def _catch_up(self, live: LiveSession) -> None:
-        """The ring has passed a slow reader: read on from the log, or begin anew with a snapshot."""
-        live.channel.flush()
-        live.cursor = live.channel.head
-        seen = self._state.at(live.seen_sequence)
-        news = await self._state.since(live.session.project_id, live.caller.principal.subject, seen)
-        if not await self._may_see(live, news.position):
-            return
-        if news.resync:
-            live.send(self._encode(Resync(ResyncReason.SLOW_READER)))
-        await self._send_news(live, news)
-
-    async def _may_see(self, live: LiveSession, position: Position) -> bool:
-        """Whether a client may be sent what was read at a position: whether no entry up to there ended its stream.
-
-        Raises:
-            Unavailable: The entries up to there cannot be read.
-        """
-        project_id = live.session.project_id
-        self._channel(project_id)  # if it is of another history by now, this ends it
-        if not live.ended.is_set() and not self._feed.told(project_id, position):
-            await self._until_told(live, position)
-            self._channel(project_id)
-        return self._live.get(live.session_id) is live
-
-    async def _until_told(self, live: LiveSession, position: Position) -> None:
-        told = self._feed.until_told(live.session.project_id, position)
-        until = [asyncio.create_task(told), asyncio.create_task(live.ended.wait())]
-        try:
-            limit_s = self._liveness.opening_wait_s
-            over, _ = await asyncio.wait(until, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiting in until:
-                waiting.cancel()
-        if not over:
-            raise Unavailable("the log cannot be read now")
 
     # --- a stream lives ---
 

@@ -28,7 +28,7 @@ DEFECTS: Final = (
     Defect(
         "state-overtakes-a-removal",
         "Whoever was removed while a stream began, or read slowly, is sent what was stored later.",
-        (Edit("managers/hub.py", "        return self._live.get(live.session_id) is live", "        return True"),),
+        (Edit("managers/briefing.py", "return news if self._is_live(live) else None", "return news"),),
         (
             f"{_FILE}::test_what_a_slow_reader_reads_on_from_the_log",
             f"{_FILE}::test_what_a_stream_begins_with",
@@ -52,8 +52,8 @@ DEFECTS: Final = (
         "Whoever was removed while it was looked up is told who is here.",
         (
             Edit(
-                "managers/hub.py",
-                "        if self._live.get(live.session_id) is not live:  # it ended meanwhile\n            return\n",
+                "managers/briefing.py",
+                "        if not self._is_live(live):  # it ended meanwhile\n            return\n",
                 "",
             ),
         ),

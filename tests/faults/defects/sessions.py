@@ -96,8 +96,8 @@ DEFECTS: Final = (
             ),
             Edit(
                 "managers/hub.py",
-                "channel, self._clock.monotonic_s(), self._catch_up)",
-                "channel, self._clock.now_us() / 1e6, self._catch_up)",
+                "channel, self._clock.monotonic_s(), self._briefing.catch_up)",
+                "channel, self._clock.now_us() / 1e6, self._briefing.catch_up)",
             ),
             Edit(
                 "managers/hub.py",

@@ -112,6 +112,11 @@ test-backends: $(READY) ## Run the suites of the service over Postgres and Redis
 	$(BIN)/pytest -n logical --maxprocesses=$(WORKERS) -m 'not fault' \
 		--backends 'postgres+memory,postgres+redis,postgres+redis*2' tests/service tests/session tests/properties $(ARGS)
 
+.PHONY: test-jitter
+test-jitter: $(READY) ## Run the same over two servers that wait by chance for what they ask; ARGS='--jitter 7' is another chance
+	$(BIN)/pytest -n logical --maxprocesses=$(WORKERS) -m 'not fault' \
+		--backends 'postgres+redis*2' --jitter 1 tests/service tests/session tests/properties $(ARGS)
+
 .PHONY: test-faults
 test-faults: $(READY) ## Kill, freeze and cut off real processes, and print how long everything took
 	$(BIN)/pytest -m fault -s tests/faults $(ARGS)

@@ -18,7 +18,7 @@ import structlog
 import uvloop
 
 from foundry.coordination.redis import link
-from tests import backends
+from tests import backends, jitter
 from tests.backends import Backend, using
 from tests.servers.postgres import PostgresServer, postgres_server
 from tests.servers.redis import ForeignRedis, RedisServer, redis_server
@@ -44,11 +44,15 @@ _OVER_ALL_BACKENDS = ("service", "session", "properties")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--backends``: what the servers under test stand on."""
+    """``--backends``: what the servers under test stand on. ``--jitter``: what they wait for comes late."""
     parser.addoption(
         "--backends",
         default=backends.SQLITE,
         help=f"names separated by commas, or all; of {', '.join(backends.REPLICAS)}; by default {backends.SQLITE}",
+    )
+
+    parser.addoption(
+        "--jitter", type=int, metavar="SEED", help="delay what servers wait for by chance; see tests/jitter.py"
     )
 
 
@@ -58,6 +62,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if asked != backends.SQLITE and metafunc.definition.path.parent.name in _OVER_ALL_BACKENDS:
         names = list(backends.REPLICAS) if asked == "all" else asked.split(",")
         metafunc.parametrize("backend", names, indirect=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shaken(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Servers that wait longer than usual, if that was asked for."""
+    seed = request.config.getoption("--jitter")
+    with pytest.MonkeyPatch.context() as patched:
+        if seed is not None:
+            jitter.shake(patched, seed)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from foundry.managers.channel import linger_s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from foundry.domain.events import News, SessionEvent
+    from foundry.domain.events import News, RunGrew, SessionEvent
     from foundry.domain.session import History
     from foundry.managers.feed import Feed
     from foundry.store.entries import EntryRepository
@@ -55,12 +55,16 @@ class Follower:
 
     Args:
         epoch: The history of the log that the session belongs to; of another one it is told nothing.
+        seen: Lines that it has seen before, by run.
         wake: Called when there is something to take.
     """
 
-    def __init__(self, console: Console, project_id: str, epoch: int, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, console: Console, project_id: str, epoch: int, seen: Mapping[str, int], wake: Callable[[], None]
+    ) -> None:
         self.project_id = project_id
         self.epoch = epoch
+        self._seen = seen
         self.wake = wake
         #: Number of the next line, by run.
         self.next_lines: dict[str, int] = {}
@@ -73,9 +77,9 @@ class Follower:
         self._console = console
 
     def begin(self, run_id: str) -> None:
-        """Follow a run from its first line on, unless it is followed already or its end was told."""
+        """Follow a run from the first line on that was not seen, unless it is followed or its end was told."""
         if run_id not in self.over:
-            self.next_lines.setdefault(run_id, 1)
+            self.next_lines.setdefault(run_id, self._seen.get(run_id, 0) + 1)
 
     def catch_up(self, run_ids: Iterable[str]) -> None:
         """Follow runs that were started before, and look what there is of them."""
@@ -143,8 +147,8 @@ class Console:
         self._pieces: LRUCache[tuple[str, int], Piece] = LRUCache(_PIECES_BYTES_MAX, getsizeof=_size)
         #: Number of the line behind the newest that was heard of, by project and running run; 0 when it is not known.
         self._heads: dict[str, dict[str, int]] = {}
-        #: The same of runs whose start was not told: it will be, or they are over. Lines come beside the log.
-        self._early: LRUCache[str, int] = LRUCache(_OVER_MAX)
+        #: Runs that were heard of before their start was told, or long after their end: lines come beside the log.
+        self._early: LRUCache[str, None] = LRUCache(_OVER_MAX)
         #: Runs whose end was told.
         self._over: LRUCache[str, None] = LRUCache(_OVER_MAX)
         self._dirty: dict[str, set[str]] = {}
@@ -159,17 +163,17 @@ class Console:
             epoch: The history of the log that its session belongs to.
             seen: Lines already seen, by run.
         """
-        follower = Follower(self, project_id, epoch, wake)
+        follower = Follower(self, project_id, epoch, seen, wake)
         # It listens first and looks then, so that no run is started unseen in between.
         self._followers.setdefault(project_id, []).append(follower)
         try:
             for run in await self._runs.running(project_id):
-                follower.next_lines.setdefault(run.run_id, seen.get(run.run_id, 0) + 1)
+                follower.begin(run.run_id)
                 if run.run_id not in self._over:  # its end may have been told while it was looked up
                     self._heads.setdefault(project_id, {}).setdefault(run.run_id, 0)
-            for run_id, line in seen.items():
+            for run_id in seen:
                 if run_id not in follower.next_lines and await self._runs.get(project_id, run_id):
-                    follower.next_lines[run_id] = line + 1
+                    follower.begin(run_id)
         except BaseException:
             self.detach(follower)
             raise
@@ -194,34 +198,46 @@ class Console:
         feed.subscribe(self._receive)
 
     def _receive(self, news: News) -> None:
-        project_id = news.log if isinstance(news, Entry) else news.project_id
-        if isinstance(news, Entry) and news.new.event is Event.RUN_FINISHED:
-            self._over[str(news.new.data["run_id"])] = None
-        followers = self._followers.get(project_id)
-        if not followers:
+        if isinstance(news, Entry):
+            self._told(news)
+        else:
+            self._grew(news)
+
+    def _grew(self, news: RunLines | RunGrew) -> None:
+        project_id = news.project_id
+        if project_id not in self._followers:
             return
-        if not isinstance(news, Entry):
-            if isinstance(news, RunLines):
-                next_line = news.first + len(news.lines)
-                event = self._encode(RunLogEvent(news.run_id, news.lines))
-                self._pieces[news.run_id, news.first] = Piece(event, next_line, news.position)
-            else:
-                next_line = news.line_count + 1
-            heads = self._heads.get(project_id, {})
-            (heads if news.run_id in heads else self._early)[news.run_id] = next_line
-            self._soon(project_id, news.run_id)
-            return
-        if news.new.event is Event.RUN_STARTED:
-            run_id = str(news.new.data["run_id"])
-            head = self._heads.setdefault(project_id, {})[run_id] = self._early.pop(run_id, 1)
+        if isinstance(news, RunLines):
+            next_line = news.first + len(news.lines)
+            event = self._encode(RunLogEvent(news.run_id, news.lines))
+            self._pieces[news.run_id, news.first] = Piece(event, next_line, news.position)
+        else:
+            next_line = news.line_count + 1
+        heads = self._heads.get(project_id, {})
+        if news.run_id in heads:
+            heads[news.run_id] = max(next_line, heads[news.run_id])
+        else:
+            self._early[news.run_id] = None
+        self._soon(project_id, news.run_id)
+
+    def _told(self, entry: Entry) -> None:
+        project_id, event = entry.log, entry.new.event
+        followers = self._followers.get(project_id, [])
+        if event is Event.RUN_STARTED and followers:
+            run_id = str(entry.new.data["run_id"])
+            heads = self._heads.setdefault(project_id, {})
+            heard = run_id in self._early or run_id in heads
+            heads.setdefault(run_id, 0)  # how far it is the store knows, even if nothing was heard of it here
             for follower in followers:
                 follower.begin(run_id)
-            if head > 1:
+            if heard:
                 self._soon(project_id, run_id)
-        elif news.new.event is Event.RUN_FINISHED:
-            run_id = str(news.new.data["run_id"])
+        elif event is Event.RUN_FINISHED:
+            run_id = str(entry.new.data["run_id"])
+            self._over[run_id] = None
             self._heads.get(project_id, {}).pop(run_id, None)
-            self._soon(project_id, run_id)
+            if followers:
+                self._soon(project_id, run_id)
         for follower in followers:
             follower.told()
 

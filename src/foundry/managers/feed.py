@@ -43,6 +43,7 @@ class _Tail:
         epoch: The history of the log that the numbers are of.
         last: Sequence number of the newest entry that was told, None until it is known where to begin.
         own: Sequence number of the newest entry of this process that was told before that was known.
+        begun: What ``last`` was when it became known. What this process committed up to there is told by nobody else.
         known: Sequence number of the newest entry heard of.
         lines: By run, how many lines of its console were told of.
         moved: Set, and replaced, when ``last`` has risen or will not any more.
@@ -52,6 +53,7 @@ class _Tail:
     watchers: int = 0
     last: int | None = None
     own: int = 0
+    begun: int = 0
     known: int = 0
     reading: asyncio.Task[None] | None = None
     lines: dict[str, int] = field(default_factory=dict)
@@ -99,20 +101,28 @@ class Feed:
         self._tails[project_id] = tail
         tail.watchers += 1
         try:
-            while tail.last is None:
-                epoch = self._history.epoch
-                last = await self._entries.last_sequence(project_id)
-                tail = self._tail(project_id) or tail
-                if epoch == self._history.epoch:  # else it may be where the log of before ended
-                    self._begin(project_id, tail, last)
+            await self.begin(project_id)
         except BaseException:
             self.unwatch(project_id)
             raise
 
+    async def begin(self, log: str) -> None:
+        """Find out where a watched log ends, if that is not known: also of another history that began meanwhile.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        while (tail := self._tail(log)) and tail.last is None:
+            epoch = self._history.epoch
+            last = await self._entries.last_sequence(log)
+            tail = self._tail(log)
+            if tail and epoch == self._history.epoch:  # else it may be where the log of before ended
+                self._begin(log, tail, last)
+
     def _begin(self, log: str, tail: _Tail, last: int) -> None:
         """It is known now where a log ends; what others wrote up to here nobody waits for."""
         if tail.last is None:
-            tail.last = max(last, tail.own)
+            tail.last = tail.begun = max(last, tail.own)
             tail.move()
             self._heard(log, tail.known)
 
@@ -172,7 +182,8 @@ class Feed:
         for item in news:
             if isinstance(item, RunLines):
                 if tail := self._tails.get(item.project_id):
-                    tail.lines[item.run_id] = item.first + len(item.lines) - 1
+                    last_line = item.first + len(item.lines) - 1
+                    tail.lines[item.run_id] = max(last_line, tail.lines.get(item.run_id, 0))
                 self._tell(item)
             else:
                 self._own_entry(item)
@@ -185,6 +196,8 @@ class Feed:
             self._tell(entry)
         elif tail.last is None:
             tail.own = entry.sequence
+            self._tell(entry)
+        elif entry.sequence <= tail.begun:  # it was committed, and not told yet, when that was looked up
             self._tell(entry)
         elif not tail.reading and entry.sequence == tail.last + 1:
             tail.last = tail.known = entry.sequence

@@ -150,12 +150,15 @@ class SessionHub:
         if channel is None:
             channel = self._channels[session.project_id] = Channel(session.project_id, self._fanout, session.epoch)
         channel.flush()
+        self._supersede(session.session_id)
+        self._channels[session.project_id] = channel  # which may have been that one's alone
         # The cursor first, then the state: what happens in between is in the ring, so there is no seam.
         live = LiveSession(session, caller, channel, self._clock.monotonic_s(), self._briefing.catch_up)
         self._live[session.session_id] = live
         SESSIONS.inc()
         channel.subscribers[session.session_id] = live.wake
         try:
+            await self._feed.begin(session.project_id)  # the opening may have brought another history of the log
             if seen_lines is not None:
                 # Lines that were seen in another history of the log may be lost, and others in their place.
                 seen = {run_id: line.number_in(session.epoch) for run_id, line in seen_lines.items()}
@@ -247,9 +250,7 @@ class SessionHub:
             live = self._live.get(session_id)
             if live is None or live.session.stream_epoch < stream_epoch:
                 self._presence.let_go(entry.log, session_id)  # whoever resumed it shows it anew
-                if live:
-                    self._detached(live)
-                    live.end(ending("SUPERSEDED", session_id), keeps_session=True)
+                self._supersede(session_id)
         elif entry.new.event is Event.SESSION_CLOSED:
             session_id = str(entry.new.data["session_id"])
             live = self._live.get(session_id)
@@ -270,8 +271,8 @@ class SessionHub:
         session = live.session
         if session.grace_ms and why is CloseReason.STREAM_GONE:
             if await until_stored(lambda: self._sessions.detach(session)):
+                self._spawn(self._end_of_grace(live))
                 await self._presence.show_session(live, reconnecting=True)
-                self._spawn(close_later(self._sessions, session, session.grace_ms / 1000, why))
         else:
             by = live.caller if why is CloseReason.LEAVE else None
             await until_stored(lambda: self._sessions.close(session, why, by=by))
@@ -287,6 +288,19 @@ class SessionHub:
                 self._channels.pop(live.session.project_id, None)
                 self._presence.forget(live.session.project_id)
             self._feed.unwatch(live.session.project_id)
+
+    def _supersede(self, session_id: str) -> None:
+        """End the stream that a session has here: it goes on with another one."""
+        if former := self._live.get(session_id):
+            self._detached(former)
+            former.end(ending("SUPERSEDED", session_id), keeps_session=True)
+
+    async def _end_of_grace(self, live: LiveSession) -> None:
+        """Close a session that did not come back, and show it here no more, wherever it went."""
+        session = live.session
+        await close_later(self._sessions, session, session.grace_ms / 1000, CloseReason.STREAM_GONE)
+        if session.session_id not in self._live:
+            await self._presence.show_no_more(session)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(_quietly(work))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foundry.domain.events import PresenceChanged
-from foundry.domain.session import Activity, Presence, SessionState
+from foundry.domain.session import Activity, Presence, Session, SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -71,11 +71,15 @@ class PresenceLane:
         self._tell(channel, await self._board.put(project_id, here, _next(channel)))
         if self._live.get(session_id) is live and not reconnecting:
             return  # whatever is heard from here on comes behind it
+        await self.show_no_more(session)
+
+    async def show_no_more(self, session: Session) -> None:
+        """Show a session no more if it has ended, or goes on elsewhere."""
         current = await self._sessions.current(session)
         if current.state is SessionState.CLOSED:
-            await self.hide(project_id, session_id)
-        elif current.stream_epoch != session.stream_epoch and session_id not in self._live:
-            self._board.let_go(project_id, session_id)
+            await self.hide(session.project_id, session.session_id)
+        elif current.stream_epoch != session.stream_epoch and session.session_id not in self._live:
+            self._board.let_go(session.project_id, session.session_id)
 
     async def show_soon(self, live: LiveSession) -> None:
         """Show what a session is at, when its last time is long enough ago."""

@@ -51,8 +51,8 @@ DEFECTS: Final = (
         (
             Edit(
                 "coordination/lua/presence_put.lua",
-                "    moved = stream_epoch(current) > stream_epoch(cjson.decode(ARGV[at + 1]))\n",
-                "    moved = false\n",
+                "ahead > 0 or ahead == 0 and ",
+                "",
             ),
         ),
         ("tests/coordination/test_redis_presence.py::test_where_a_session_was_before_shows_it_too_late",),

@@ -81,9 +81,9 @@ DEFECTS: Final = (
         (
             Edit(
                 "managers/console.py",
-                "            (heads if news.run_id in heads else self._early)[news.run_id] = next_line\n",
-                "            (heads if news.run_id in heads else self._early)[news.run_id] = next_line\n"
-                "            for follower in followers:\n                follower.begin(news.run_id)\n",
+                "            self._early[news.run_id] = None\n",
+                "            self._early[news.run_id] = None\n"
+                "        for follower in self._followers[project_id]:\n            follower.begin(news.run_id)\n",
             ),
         ),
         ("tests/managers/test_console.py::test_a_ring_behind_an_end_that_was_never_told_here_begins_nothing",),

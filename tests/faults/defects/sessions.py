@@ -42,8 +42,8 @@ DEFECTS: Final = (
         (
             Edit(
                 "managers/hub.py",
-                "                if live:\n                    self._detached(live)\n                    live.end(",
-                "                if live is None:\n                    live.end(",
+                "                self._supersede(session_id)\n",
+                "                pass\n",
             ),
         ),
         ("tests/session/test_resume.py::test_the_superseded_stream_is_told_and_its_late_teardown_does_nothing",),
@@ -146,7 +146,7 @@ DEFECTS: Final = (
         (
             Edit(
                 "managers/hub.py",
-                "                self._spawn(close_later(self._sessions, session, session.grace_ms / 1000, why))\n",
+                "                self._spawn(self._end_of_grace(live))\n",
                 "",
             ),
         ),

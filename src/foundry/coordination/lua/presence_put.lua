@@ -6,10 +6,9 @@ make_room(KEYS[1])
 for at = 4, #ARGV, 2 do
   local current = living(redis.call('HGET', KEYS[1], ARGV[at]), now)
   local moved = false
-  if current and ARGV[3] == 'renew' then
-    moved = current.replica_id ~= ARGV[1]
-  elseif current then
-    moved = stream_epoch(current) > stream_epoch(cjson.decode(ARGV[at + 1]))
+  if current then
+    local ahead = stream_epoch(current) - stream_epoch(cjson.decode(ARGV[at + 1]))
+    moved = ahead > 0 or ahead == 0 and ARGV[3] == 'renew' and current.replica_id ~= ARGV[1]
   end
   if not moved then
     -- Joined as text: numbers of more than 14 digits do not survive being read and written here.

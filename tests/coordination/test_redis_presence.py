@@ -71,6 +71,17 @@ async def test_where_a_session_was_before_shows_it_too_late(here: Registry, ther
         await there.renew()
 
 
+async def test_where_a_session_is_shows_it_though_redis_forgot(here: Registry, there: Registry, hand: Redis) -> None:
+    """Where it was before may renew first, as long as it does not know."""
+    now = replace(ALICE, stream_epoch=2)
+    await here.put("p", replace(ALICE, stream_epoch=1, reconnecting=True))
+    await there.put("p", now)
+    await hand.flushall()
+    await here.renew()
+    await there.renew()
+    assert await there.present("p") == [now]
+
+
 async def test_who_took_a_session_away_does_not_believe_who_shows_it_late(here: Registry, there: Registry) -> None:
     """Its end was told here, and comes to the other one a moment later."""
     await here.put("p", ALICE)

@@ -12,11 +12,13 @@ import pytest
 from coreason.foundry.v1.session_pb2 import ProjectSessionResponse
 from foundry.domain.entry import Event
 from foundry.domain.errors import GoingAway, SessionClosed
+from foundry.domain.principal import Caller
 from foundry.domain.run import LogLine, RunState, SeenLine
-from foundry.domain.session import SessionState
+from foundry.domain.session import Position, SessionState
 from foundry.managers.live import LiveSession
 from foundry.managers.runs import WantedRun
-from foundry.managers.sessions import OpenSession
+from foundry.managers.sessions import AttachedSession, Attempt, OpenSession
+from foundry.managers.state import Missed
 from tests.managers.servers import servers
 from tests.managers.workspace import ALICE, BOB, Workspace
 from tests.servers.postgres import ANOTHER_TIMELINE, LINES_LOST, PostgresServer, execute
@@ -212,3 +214,30 @@ async def test_a_stream_of_another_history_is_told_nothing_of_this_one(
         events = ProjectSessionResponse.FromString(frame).events
         assert not any(event.HasField("entry") or event.HasField("run_log") for event in events)
     assert isinstance(before.ending, GoingAway)
+
+
+async def test_a_stream_that_opens_as_another_history_begins_misses_nothing(
+    url: str, tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is watched in the one before and opened in this one; what others commit right behind its state is told."""
+    async with servers(tmp_path, url, 2) as (one, two):
+        project_id = await one.project(ALICE, BOB)
+        await another_history(postgres, url, one)
+        opening, since = two.sessions.open, two.hub._state.since
+
+        async def reconnected(caller: Caller, wanted: OpenSession, attempt: Attempt | None = None) -> AttachedSession:
+            await two.database.look()  # type: ignore[attr-defined]  # it is a shared one here
+            return await opening(caller, wanted, attempt)
+
+        async def goes_behind(project: str, subject: str, after: Position | None) -> Missed:
+            found = await since(project, subject, after)
+            await one.projects.remove_member(ALICE, project_id, "bob")
+            return found
+
+        monkeypatch.setattr(two.sessions, "open", reconnected)
+        monkeypatch.setattr(two.hub._state, "since", goes_behind)
+        bob = await two.hub.open(BOB, OpenSession(project_id), None)
+        await two.feed.reconcile()
+        await soon(bob.ended.wait())
+        assert bob.ending
+        assert bob.ending.reason == "ACCESS_LOST"

@@ -191,4 +191,10 @@ DEFECTS: Final = (
         (Edit("managers/console.py", "if piece is None or piece.position.epoch != self.epoch:", "if piece is None:"),),
         ("tests/managers/test_epochs.py::test_a_stream_of_another_history_is_told_nothing_of_this_one",),
     ),
+    Defect(
+        "log-of-another-history-begins-too-late",
+        "Whoever opens a stream as a failover is noticed misses what others do right then, their removal too.",
+        (Edit("managers/hub.py", "            await self._feed.begin(session.project_id)", "            pass"),),
+        ("tests/managers/test_epochs.py::test_a_stream_that_opens_as_another_history_begins_misses_nothing",),
+    ),
 )

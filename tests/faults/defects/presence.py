@@ -69,4 +69,22 @@ DEFECTS: Final = (
         ),
         ("tests/coordination/test_redis_presence.py::test_who_took_a_session_away_does_not_believe_who_shows_it_late",),
     ),
+    Defect(
+        "left-elsewhere-and-still-here",
+        "Somebody who left at another server is shown as reconnecting for ever.",
+        (
+            Edit(
+                "managers/hub.py",
+                "            await self._presence.show_no_more(session)\n",
+                "            pass\n",
+            ),
+        ),
+        ("tests/managers/test_ghosts.py::test_who_left_elsewhere_in_its_grace_is_shown_no_more",),
+    ),
+    Defect(
+        "former-place-renews-first",
+        "After Redis forgot, somebody is shown as reconnecting who is there.",
+        (Edit("coordination/lua/presence_put.lua", "ahead > 0 or ahead == 0 and ARGV[3]", "ARGV[3]"),),
+        ("tests/coordination/test_redis_presence.py::test_where_a_session_is_shows_it_though_redis_forgot",),
+    ),
 )

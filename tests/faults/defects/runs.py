@@ -88,4 +88,22 @@ DEFECTS: Final = (
         ),
         ("tests/managers/test_console.py::test_a_ring_behind_an_end_that_was_never_told_here_begins_nothing",),
     ),
+    Defect(
+        "start-of-a-run-says-how-far-it-is",
+        "Lines that were heard of before the start of their run are not shown until more come.",
+        (
+            Edit(
+                "managers/console.py",
+                "            heads.setdefault(run_id, 0)  # how",
+                "            heads[run_id] = 1  # how",
+            ),
+        ),
+        ("tests/managers/test_followers.py::test_lines_that_were_heard_of_before_the_start",),
+    ),
+    Defect(
+        "seen-lines-told-again",
+        "Whoever comes back as a run is told to have begun gets all of it once more.",
+        (Edit("managers/console.py", "self._seen.get(run_id, 0) + 1", "1"),),
+        ("tests/managers/test_followers.py::test_what_was_seen_elsewhere_is_not_told_again",),
+    ),
 )

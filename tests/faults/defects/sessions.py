@@ -42,8 +42,8 @@ DEFECTS: Final = (
         (
             Edit(
                 "managers/hub.py",
-                "                self._supersede(session_id)\n",
-                "                pass\n",
+                "        if former := self._live.get(session_id):\n            self._detached(former)\n",
+                "        if former := None:\n            self._detached(former)\n",
             ),
         ),
         ("tests/session/test_resume.py::test_the_superseded_stream_is_told_and_its_late_teardown_does_nothing",),
@@ -163,5 +163,13 @@ DEFECTS: Final = (
             ),
         ),
         ("tests/session/test_restart.py::test_a_session_is_resumed_with_its_lock_after_a_restart",),
+    ),
+    Defect(
+        "former-stream-forgotten",
+        "A stream that another one took the place of goes on without a session.",
+        (Edit("managers/hub.py", "        self._supersede(session.session_id)\n", ""),),
+        (
+            "tests/managers/test_ghosts.py::test_a_stream_is_ended_when_another_takes_its_place_though_the_feed_is_behind",
+        ),
     ),
 )

@@ -340,17 +340,7 @@ class SessionHub:
     def _check(self, live: LiveSession, now_s: float) -> None:
         if live.ended.is_set() or live.closing:
             return
-        expires_us = live.caller.token_expire_time_us
-        why = None
-        if expires_us and self._clock.now_us() >= expires_us:
-            why = CloseReason.TOKEN_EXPIRED
-        elif live.busy:
-            live.heard_s = now_s  # its messages wait for us, not we for them
-        elif now_s - live.heard_s > self._liveness.silence_limit_s:
-            why = CloseReason.HEARTBEAT
-        if not why and live.stuck_s(now_s) > self._liveness.slow_consumer_limit_s:
-            why = CloseReason.SLOW_CONSUMER
-        if why:
+        if why := live.overdue(now_s, self._clock.now_us(), self._liveness):
             # The entry of the close ends the stream.
             live.closing = True
             self._spawn(until_stored(lambda: self._sessions.close(live.session, why)))

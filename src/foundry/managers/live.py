@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+from foundry.domain.session import CloseReason
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from foundry.domain.session import Activity, Session
     from foundry.managers.channel import Channel
     from foundry.managers.console import Follower
+    from foundry.settings import Liveness
 
 #: Frames are joined up to this size. Larger ones save nothing more.
 FRAME_BYTES = 64 * 1024
@@ -104,6 +107,19 @@ class LiveSession:
         self.progress_s = min(now_s, self.progress_s + for_s)
         if self.writing_since_s is not None:
             self.writing_since_s = min(now_s, self.writing_since_s + for_s)
+
+    def overdue(self, now_s: float, now_us: int, limits: Liveness) -> CloseReason | None:
+        """Why it must be closed by now, if it must."""
+        why = None
+        if 0 < self.caller.token_expire_time_us <= now_us:
+            why = CloseReason.TOKEN_EXPIRED
+        elif self.busy:
+            self.heard_s = now_s  # its messages wait for us, not we for them
+        elif now_s - self.heard_s > limits.silence_limit_s:
+            why = CloseReason.HEARTBEAT
+        if not why and self.stuck_s(now_s) > limits.slow_consumer_limit_s:
+            why = CloseReason.SLOW_CONSUMER
+        return why
 
     def stuck_s(self, now_s: float) -> float:
         """For how long the client has taken nothing, seconds: neither a write went through, nor did it see more."""

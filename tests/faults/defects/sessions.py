@@ -72,8 +72,8 @@ DEFECTS: Final = (
         "A client that hangs holds its fields for ever: its kernel answers for it.",
         (
             Edit(
-                "managers/hub.py",
-                "        elif now_s - live.heard_s > self._liveness.silence_limit_s:\n"
+                "managers/live.py",
+                "        elif now_s - self.heard_s > limits.silence_limit_s:\n"
                 "            why = CloseReason.HEARTBEAT\n",
                 "",
             ),

@@ -23,6 +23,7 @@ from foundry.managers.run_log import RunLogReader
 from foundry.managers.runs import WantedRun
 from foundry.managers.sessions import OpenSession
 from foundry.managers.state import Missed
+from foundry.store.runs import Chunk
 from tests.backends import commits_in_a_thread
 from tests.managers.servers import servers
 from tests.managers.workspace import ALICE, BOB, Workspace, opened
@@ -106,6 +107,28 @@ async def test_lines_that_are_read_from_the_store(house: House) -> None:
     await house.bob_goes()
     await house.line(house.one, 1, SECRET)
     house.two.feed._grew(RunGrew(house.project_id, house.run.run_id, 1))
+    assert not any(event.HasField("run_log") for event in await rest(bob))
+    assert reason(bob) == "ACCESS_LOST"
+
+
+async def test_lines_that_are_read_as_he_is_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """His server hears of the removal, and of everything before the lines, while it reads them for him."""
+    bob = await house.bob()
+    await until_told(bob, "caught_up")
+    runs = house.two.store.runs
+    chunk = runs.chunk
+
+    async def goes_first(project_id: str, run_id: str, line: int) -> Chunk | None:
+        monkeypatch.undo()
+        await house.bob_goes()
+        await house.line(house.one, 1, SECRET)
+        await house.two.feed.reconcile()
+        await soon(bob.ended.wait())
+        return await chunk(project_id, run_id, line)
+
+    monkeypatch.setattr(runs, "chunk", goes_first)
+    assert bob.console
+    bob.console.ready[house.run.run_id] = None
     assert not any(event.HasField("run_log") for event in await rest(bob))
     assert reason(bob) == "ACCESS_LOST"
 

@@ -23,7 +23,7 @@ DEFECTS: Final = (
         "lines-go-out-behind-the-end",
         "A stream that ended while lines were read for it still sends them.",
         (Edit("managers/live.py", "if data and not self.ended.is_set():", "if data:"),),
-        (f"{_FILE}::test_lines_that_are_read_from_the_store",),
+        (f"{_FILE}::test_lines_that_are_read_as_he_is_told",),
     ),
     Defect(
         "state-overtakes-a-removal",

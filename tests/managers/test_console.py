@@ -2,103 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from coreason.foundry.v1.session_pb2 import ProjectSessionResponse
-from foundry.coordination.memory import MemoryEventBus
-from foundry.domain.events import News, RunGrew, RunLogEvent, SessionEvent, SnapshotPage
-from foundry.domain.run import LogLine, Run, RunState
+from foundry.domain.events import SnapshotPage
+from foundry.domain.run import Run
 from foundry.domain.session import CloseReason, Position
-from foundry.managers.console import Console, Follower
-from foundry.managers.feed import Feed
-from foundry.managers.runs import WantedRun
+from foundry.managers.console import Follower
 from foundry.managers.sessions import OpenSession
 from foundry.managers.state import Missed
 from foundry.store.runs import Chunk
-from tests.managers.conftest import OwnedTimeLoop
-from tests.managers.workspace import ALICE, Workspace, opened
+from tests.managers.console_lane import Lane, owned_time
+from tests.managers.workspace import ALICE, opened
 
 ALL = 1_000_000
-
-
-@dataclass
-class Lane:
-    """A console over a real store, with followers that count how often they are woken.
-
-    Attributes:
-        losing: What comes over the bus is lost, by how many things came before it.
-        encoded: The events that were encoded, in order.
-        woken: How often each follower was woken since it came, by its number.
-    """
-
-    workspace: Workspace
-    project_id: str
-    losing: set[int] = field(default_factory=set)
-    encoded: list[RunLogEvent] = field(default_factory=list)
-    woken: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        store, history = self.workspace.store, self.workspace.database
-        self._relay = Feed(MemoryEventBus(), store.entries, store.runs, history=history, shared=False)
-        self.console = Console(store.runs, store.entries, self._relay, self._encode, history=history)
-        self.came = 0
-        self.console.follow(self._relay)
-        self.workspace.feed.subscribe(self._pass_on)
-
-    def _pass_on(self, news: News) -> None:
-        if self.came not in self.losing:
-            assert not isinstance(news, RunGrew)
-            self._relay.publish([news])
-        self.came += 1
-
-    def _encode(self, event: SessionEvent) -> bytes:
-        assert isinstance(event, RunLogEvent)
-        self.encoded.append(event)
-        numbers = f"{event.lines[0].number}-{event.lines[-1].number}" if event.lines else "end"
-        return f"[{event.run_id[-4:]} {numbers}]".encode()
-
-    async def follower(self, **seen: int) -> Follower:
-        """Somebody who follows, and has taken what there was."""
-        at = len(self.woken)
-        self.woken.append(0)
-
-        def wake() -> None:
-            self.woken[at] += 1
-
-        follower = await self.console.attach(self.project_id, 1, seen, wake)
-        self.woken[at] = 0
-        return follower
-
-    async def run(self) -> Run:
-        """A new run."""
-        return (await self.workspace.runs.start(ALICE, self.project_id, WantedRun())).run
-
-    async def rung(self, run: Run, line_count: int) -> None:
-        """Hear from another process how many lines a run has, and let everybody be told who is to be told of it."""
-        self.console._receive(RunGrew(self.project_id, run.run_id, line_count))
-        await _now().advance(1)
-
-    async def append(self, run: Run, first: int, count: int = 1, *, text: str = "") -> None:
-        """Append lines, and let everybody be told who is to be told now."""
-        lines = [LogLine(number, text) for number in range(first, first + count)]
-        await self.workspace.runs.append(ALICE, self.project_id, run.run_id, lines)
-        await _now().advance(0)
-
-    async def finish(self, run: Run) -> None:
-        """Finish a run, and let everybody be told who is to be told now."""
-        await self.workspace.runs.finish(ALICE, self.project_id, run.run_id, RunState.PASSED)
-        await _now().advance(0)
-
-
-def _now() -> OwnedTimeLoop:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, OwnedTimeLoop)
-    return loop
 
 
 async def _seen(follower: Follower, run: Run) -> str:
@@ -122,7 +42,7 @@ async def test_what_was_just_stored_is_encoded_once_for_everybody(lane: Lane) ->
     followers = [await lane.follower() for _ in range(20)]
     assert {await _seen(follower, run) for follower in followers} == {"[1-1]"}
     await lane.append(run, 2, 3)
-    await _now().advance(1)
+    await owned_time().advance(1)
     assert {await _seen(follower, run) for follower in followers} == {"[2-4]"}
     assert [event.lines[0].number for event in lane.encoded] == [1, 2]
 
@@ -144,9 +64,9 @@ async def test_a_quiet_console_tells_at_once_and_a_busy_one_lingers(lane: Lane) 
     assert (lane.woken, await _seen(follower, run)) == ([1], "[1-1]")
     for number in range(2, 6):
         await lane.append(run, number)
-    await _now().advance(0.0249)
+    await owned_time().advance(0.0249)
     assert (lane.woken, await _seen(follower, run)) == ([1], "")
-    await _now().advance(0.0002)
+    await owned_time().advance(0.0002)
     assert (lane.woken, await _seen(follower, run)) == ([2], "[2-2][3-3][4-4][5-5]")
 
 
@@ -156,9 +76,9 @@ async def test_the_more_follow_the_longer_a_busy_console_lingers(lane: Lane) -> 
     followers = [await lane.follower() for _ in range(600)]
     await lane.append(run, 1)
     await lane.append(run, 2)
-    await _now().advance(600 * 25e-6 / 0.3 - 0.0001)
+    await owned_time().advance(600 * 25e-6 / 0.3 - 0.0001)
     assert set(lane.woken) == {1}
-    await _now().advance(0.0002)
+    await owned_time().advance(0.0002)
     assert set(lane.woken) == {2}
     assert await _seen(followers[-1], run) == "[1-1][2-2]"
 
@@ -172,12 +92,12 @@ async def test_nobody_is_woken_for_what_they_do_not_follow(lane: Lane) -> None:
     assert await stranger.take(ALL) == b""
     await lane.append(run, 1)
     await lane.finish(run)
-    await _now().advance(1)
+    await owned_time().advance(1)
     assert await _seen(follower, run) == "[1-1][end]"
     assert (other.woken, stranger.ready) == ([0], {})
     woken = list(lane.woken)
     await other.append(elsewhere, 1)
-    await _now().advance(1)
+    await owned_time().advance(1)
     assert lane.woken == woken
     assert (follower.next_lines, follower.ready) == ({}, {})
 
@@ -209,7 +129,7 @@ async def test_the_end_comes_after_the_last_line_however_late(lane: Lane) -> Non
     await lane.append(run, 3)
     await lane.finish(run)
     assert await _seen(follower, run) == "[1-2][3-3][end]"
-    await _now().advance(1)
+    await owned_time().advance(1)
     assert await _seen(follower, run) == ""
     assert [event.finished for event in lane.encoded if event.finished] == [
         await lane.workspace.store.runs.get(lane.project_id, run.run_id)
@@ -234,10 +154,10 @@ async def test_what_the_bus_loses_is_found_with_what_comes_next(lane: Lane, lost
     told = ""
     for number in range(1, 9):
         await lane.append(run, number)
-        await _now().advance(1)
+        await owned_time().advance(1)
         told += await _seen(follower, run)
     await lane.finish(run)
-    await _now().advance(1)
+    await owned_time().advance(1)
     told += await _seen(follower, run)
     assert told == "".join(f"[{number}-{number}]" for number in range(1, 9)) + "[end]"
 
@@ -248,7 +168,7 @@ async def test_a_run_that_stirs_while_its_end_is_read_is_over(lane: Lane, monkey
     await lane.append(run, 1)
     assert await _seen(follower, run) == "[1-1]"
     await lane.finish(run)
-    await _now().advance(1)
+    await owned_time().advance(1)
     look = runs.chunk
 
     async def stirs(project_id: str, run_id: str, line: int) -> Chunk | None:
@@ -268,7 +188,7 @@ async def test_a_ring_behind_the_end_tells_nobody_again_and_keeps_the_end_from_n
     await lane.append(run, 1)
     assert [await _seen(prompt, run), await _seen(slow, run)] == ["[1-1]", "[1-1]"]
     await lane.finish(run)
-    await _now().advance(1)
+    await owned_time().advance(1)
     assert await _seen(prompt, run) == "[end]"
     await lane.rung(run, 1)
     assert [await _seen(prompt, run), await _seen(slow, run)] == ["", "[end]"]
@@ -308,7 +228,7 @@ async def test_who_had_the_end_before_it_was_told_is_not_begun_again(lane: Lane)
     lane.console._receive(lane.workspace.committed[-2])
     await lane.rung(run, 0)
     lane.console._receive(lane.workspace.committed[-1])
-    await _now().advance(1)
+    await owned_time().advance(1)
     assert (lane.woken, await _seen(follower, run), follower.next_lines) == ([0], "", {})
 
 
@@ -322,7 +242,7 @@ async def test_the_end_that_one_was_told_is_not_kept_from_another(lane: Lane) ->
     assert [await _seen(stays, run), await _seen(back, run)] == ["", "[end]"]
     for late in lane.workspace.committed[-2:]:
         lane.console._receive(late)
-    await _now().advance(1)
+    await owned_time().advance(1)
     assert [await _seen(stays, run), await _seen(back, run)] == ["[end]", ""]
 
 
@@ -336,7 +256,7 @@ async def test_who_is_gone_is_forgotten(lane: Lane) -> None:
     assert (lane.woken, len(lane.encoded)) == ([0, 1], 1)
     lane.console.detach(stays)
     await lane.append(run, 2)
-    await _now().advance(1)
+    await owned_time().advance(1)
     assert (lane.woken, len(lane.encoded)) == ([0, 1], 1)
     again = await lane.follower()
     assert await _seen(again, run) == "[1-1][2-2]"
@@ -359,7 +279,7 @@ async def test_a_session_that_ends_follows_no_more(lane: Lane, how: str) -> None
     else:
         await workspace.sessions.end(ALICE, lane.project_id, live.session_id)
     await lane.append(run, 2)
-    await _now().advance(1)
+    await owned_time().advance(1)
     assert follower.ready == {}
 
 
@@ -411,7 +331,7 @@ async def test_a_run_that_ends_while_a_stream_begins_is_told_to_its_end(
     monkeypatch.setattr(hub._console, "attach", attached)
     monkeypatch.setattr(hub._state, "since", read)
     live = await hub.open(ALICE, OpenSession(lane.project_id), None, {})
-    await _now().advance(1)
+    await owned_time().advance(1)
     shown = any(isinstance(page, SnapshotPage) and page.runs for page in news[0].events)
     assert shown is (when == "after it was read")
     assert live.console
@@ -426,7 +346,7 @@ async def test_the_last_to_go_may_go_while_lines_linger(lane: Lane) -> None:
     await lane.append(run, 1)
     await lane.append(run, 2)
     lane.console.detach(follower)
-    await _now().advance(1)
+    await owned_time().advance(1)
     again = await lane.follower()
     assert await _seen(again, run) == "[1-1][2-2]"
     await lane.append(run, 3)
